@@ -1,0 +1,1 @@
+"""The front process, and the contract that it publishes to the workers (`wire`, `bus`)."""

@@ -1,0 +1,1 @@
+"""The wire format of Azure Communication Services media streaming, without I/O."""

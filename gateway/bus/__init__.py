@@ -1,0 +1,1 @@
+"""Moving messages between gateways and workers: ZeroMQ, or memory in tests."""

@@ -1,0 +1,56 @@
+"""A route: the frames that gather until the next tick for one set of workers. HOT.
+
+Sessions append to the lists themselves; the router takes what is there at each tick.
+"""
+
+from collections.abc import Callable
+
+from gateway.links import Link
+from gateway.log.ticks import Tick
+from gateway.wire.frame import BATCH, BATCH_BYTES_MAX, FRAME, FrameKind
+
+#: A route asks for a tick before it outgrows one batch, whatever message comes last.
+ROUTE_BYTES_MAX = BATCH_BYTES_MAX - BATCH.size - 64 * 1024
+
+OnControl = Callable[[FrameKind, int, bytes, bytes], None]
+
+
+class Route:
+    """Frame heads and payloads, in order. `room` is what is left before `overflow` is due.
+
+    `links` are the live links of the sessions that use the route, in no particular order.
+    """
+
+    __slots__ = ("_on_control", "heads", "links", "overflow", "payloads", "room")
+
+    def __init__(
+        self, links: tuple[Link, ...], overflow: Callable[[], None], on_control: OnControl
+    ) -> None:
+        """`overflow()` flushes every route; `on_control` hears of OPEN and CLOSE as they pass."""
+        self.links = links
+        self.heads: list[bytes] = []
+        self.payloads: list[bytes] = []
+        self.room = ROUTE_BYTES_MAX
+        self.overflow = overflow
+        self._on_control = on_control
+
+    def add(self, head: bytes, payload: bytes) -> None:
+        """Append one frame."""
+        self.heads.append(head)
+        self.payloads.append(payload)
+        self.room -= FRAME.size + len(payload)
+        if self.room <= 0:
+            self.overflow()
+
+    def add_control(self, kind: FrameKind, session: int, head: bytes, payload: bytes) -> None:
+        """Append a frame that the router must know of."""
+        self._on_control(kind, session, head, payload)
+        self.add(head, payload)
+
+    def take(self, number: int, now_us: int) -> Tick:
+        """What has gathered, as (a part of) tick `number`; the route is empty afterwards."""
+        tick = Tick(number, now_us, b"".join(self.heads), b"".join(self.payloads))
+        self.heads.clear()
+        self.payloads.clear()
+        self.room = ROUTE_BYTES_MAX
+        return tick

@@ -1,0 +1,508 @@
+"""Which worker of each pool hears a call, and how a tick gets there.
+
+Pure: what sends, what reads and the time are handed in.
+
+A session has a *seat* in each pool: a link, and whether its frames go there live. Sessions with the
+same live links share a route. At each tick what gathered in the routes is logged and sent. Whoever
+must have every frame (`replay`) and cannot take them live, because it has just come, has taken over
+from a dead worker or has no credit, is served by a *catch-up* from the log until that has reached
+the present; then its sessions are live again. Repeats do no harm, so only one thing must be exact:
+a tick is retired from the log when every seat has passed it, and not before.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from gateway.bus.base import Sent
+from gateway.catch_up import READ_BYTES, CatchUp, RunRead, frames_tick
+from gateway.links import REPLAYED, Link, PoolState, Send, joined
+from gateway.log.adoption import Adopted
+from gateway.log.ticks import Tick
+from gateway.log.writer import Log
+from gateway.route import Route
+from gateway.seats import Routable, Routed, Seat
+from gateway.wire import messages
+from gateway.wire.errors import WireError
+from gateway.wire.frame import FRAME, SESSION_STREAM, FrameKind
+from gateway.wire.topology import FINISH_POOL, Pool
+
+logger = logging.getLogger(__name__)
+
+
+class Router:
+    """The gateway's side of the bus."""
+
+    def __init__(
+        self, pools: dict[str, Pool], log: Log | None, send: Send, run_read: RunRead
+    ) -> None:
+        """`log` is None where no pool has `replay`. `run_read` runs a read where it may wait."""
+        self.log = log
+        #: Number of the tick that gathers now.
+        self.tick = 1
+        self.pools = {
+            name: PoolState(name, pool, is_configured=True)
+            for name, pool in pools.items()
+            if name != FINISH_POOL
+        }
+        self.frames = 0
+        self.links_lost = 0
+        self.stale_messages = 0
+        self.bad_messages = 0
+        self.replayed_frames = 0
+        self._send = send
+        self._run_read = run_read
+        self._now_us = 0
+        self._links: dict[bytes, Link] = {}
+        self._sessions: dict[int, Routed] = {}
+        #: Sessions whose last frame is in the tick that gathers.
+        self._closing: list[Routed] = []
+        self._routes: dict[frozenset[Link], Route] = {}
+        self._catch_ups: list[CatchUp] = []
+        self._adopted: list[Adopted] = []
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Every link that lives."""
+        return tuple(self._links.values())
+
+    # -- sessions
+
+    def open(self, session: int, call_id: str) -> Route:
+        """The route of a new session; `attach` its owner before the next tick."""
+        routed = Routed(session, call_id, source=None)
+        self._sessions[session] = routed
+        for pool in self.pools.values():
+            link = pool.link_for(call_id)
+            is_live = link is not None and (link.has_credit() or not pool.replays)
+            self._sit(routed, pool, link, self.tick, is_live=is_live)
+        return self._route(routed)
+
+    def attach(self, session: int, owner: Routable) -> None:
+        """Say whose `route` is to be exchanged when the session's links change."""
+        self._sessions[session].owner = owner
+
+    def _sit(
+        self, routed: Routed, pool: PoolState, link: Link | None, since: int, *, is_live: bool
+    ) -> None:
+        """Give a session a seat; one that is not live is served from tick `since` on."""
+        seat = Seat(link, since, is_live=is_live)
+        routed.seats[pool.name] = seat
+        if link is None:
+            return
+        link.calls[routed.call_id] += 1
+        if not is_live:
+            self._catch_up(routed.source, link).add(routed.id, since)
+
+    def _leave(self, routed: Routed, pool: PoolState) -> None:
+        seat = routed.seats.pop(pool.name, None)
+        if seat is not None and seat.link is not None:
+            seat.link.calls[routed.call_id] -= 1
+            if not seat.link.calls[routed.call_id]:
+                del seat.link.calls[routed.call_id]
+
+    def _heard_control(self, kind: FrameKind, session: int, head: bytes, payload: bytes) -> None:
+        """An OPEN, EVENT or CLOSE passes into a route."""
+        routed = self._sessions[session]
+        stream = FRAME.unpack(head)[2]
+        if kind is FrameKind.OPEN:
+            routed.opens[stream] = (head, payload)
+        elif kind is FrameKind.CLOSE and stream == SESSION_STREAM:
+            self._closing.append(routed)
+            routed.owner = None
+
+    def _route(self, routed: Routed) -> Route:
+        links = frozenset(
+            seat.link for seat in routed.seats.values() if seat.link is not None and seat.is_live
+        )
+        route = self._routes.get(links)
+        if route is None:
+            route = Route(tuple(links), self._overflow, self._heard_control)
+            self._routes[links] = route
+        return route
+
+    def _reroute(self, routed: Routed) -> None:
+        """Exchange a session's route. Only while all routes are empty: order within a tick."""
+        if routed.owner is not None:
+            routed.owner.route = self._route(routed)
+
+    # -- ticks
+
+    def flush(self, now_us: int) -> None:
+        """One tick: log what gathered, send it to the live links, go on with the catch-ups."""
+        self._now_us = now_us
+        routes = [route for route in self._routes.values() if route.heads]
+        if routes:
+            self._begin_segment(now_us)
+            parts = [(route, route.take(self.tick, now_us)) for route in routes]
+            tick = joined(part for _, part in parts)
+            self.frames += tick.frames
+            if self.log is not None:
+                self.log.append(tick)
+            self.tick += 1
+            for routed in self._closing:
+                routed.closed_tick = tick.number
+            self._closing.clear()
+            for route, part in parts:
+                for link in route.links:
+                    link.outbox.append(part)
+        for link in self.links:
+            if (link.outbox or link.waiting) and self._lives(link):
+                self._post(link)
+        for catch_up in tuple(self._catch_ups):
+            if catch_up in self._catch_ups:
+                self._advance(catch_up)
+
+    def _lives(self, link: Link) -> bool:
+        return self._links.get(link.peer) is link
+
+    def _overflow(self) -> None:
+        self.flush(self._now_us)
+
+    def _begin_segment(self, now_us: int) -> None:
+        """Let the log begin a segment where one is due, with the OPENs of all that is not over."""
+        if self.log is None or not self.log.is_segment_due(now_us):
+            return
+        opens = (
+            frame
+            for routed in self._sessions.values()
+            if routed.source is None
+            for frame in routed.opens.values()
+        )
+        snapshot = frames_tick(self.tick, now_us, opens)
+        self.log.append(snapshot._replace(snapshot=True))
+        self.tick += 1
+
+    def _post(self, link: Link) -> None:
+        """Send a link what this tick has for it."""
+        if not link.pool.replays:
+            link.waiting.extend(link.outbox)
+            link.outbox.clear()
+            self._post_waiting(link)
+            return
+        tick = joined(link.outbox)
+        sent = link.send(self._send, None, tick, self._now_us)
+        if sent is Sent.UNREACHABLE:
+            self._link_down(link, "unreachable")
+        elif sent is Sent.FULL:
+            self._fall_behind(link, tick.number)
+        link.outbox.clear()
+
+    def _post_waiting(self, link: Link) -> None:
+        """`newest`: send what waits, and throw away what has waited for too long."""
+        while link.waiting:
+            sent = link.send(self._send, None, link.waiting[0], self._now_us)
+            if sent is Sent.UNREACHABLE:
+                self._link_down(link, "unreachable")
+                return
+            if sent is Sent.FULL:
+                break
+            link.waiting.popleft()
+        link.shorten(self._now_us)
+
+    def _fall_behind(self, link: Link, tick: int) -> None:
+        """A link without credit: its sessions go on from the log."""
+        for routed, seat in self._seated(link):
+            if seat.is_live:
+                seat.is_live = False
+                self._catch_up(None, link).add(routed.id, tick)
+                self._reroute(routed)
+
+    # -- catching up
+
+    def _catch_up(self, source: Adopted | None, link: Link) -> CatchUp:
+        for catch_up in self._catch_ups:
+            if catch_up.source is source and catch_up.link is link:
+                return catch_up
+        catch_up = CatchUp(source, link)
+        self._catch_ups.append(catch_up)
+        return catch_up
+
+    def _advance(self, catch_up: CatchUp) -> None:
+        """Send what has been read, or see to it that more is."""
+        if catch_up.is_reading or not catch_up.link.has_credit():
+            return
+        if not catch_up.greeted and not self._greet(catch_up):
+            return
+        if catch_up.ticks:
+            self._deliver(catch_up)
+            return
+        if catch_up.source is None:
+            pending = self.log.pending_from(catch_up.next) if self.log else []
+            if pending is not None:
+                catch_up.ticks = pending
+                self._deliver(catch_up)
+            if catch_up.next == self.tick:
+                self._has_caught_up(catch_up)
+                return
+            if pending is not None:
+                return
+        elif catch_up.next > catch_up.source.last:
+            self._end_adopted(catch_up)
+            return
+        catch_up.is_reading = True
+        self._run_read(catch_up.reader(self.log), lambda ticks: self._has_read(catch_up, ticks))
+
+    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None) -> None:
+        """Ticks have come from the disk; None where it failed, and is asked again."""
+        catch_up.is_reading = False
+        if ticks is None:
+            catch_up.restart()
+        elif ticks:
+            catch_up.ticks = [tick for tick in ticks if tick.number >= catch_up.next]
+        elif catch_up.source is not None:
+            catch_up.next = catch_up.source.last + 1
+        elif self.log is not None:
+            # What was written and cannot be found is damaged: go on behind it.
+            catch_up.next = self.log.written_up_to() or self.tick
+
+    def _greet(self, catch_up: CatchUp) -> bool:
+        """Send the OPENs of the sessions that are to be served."""
+        opens = [
+            frame
+            for session in catch_up.sessions
+            for frame in self._sessions[session].opens.values()
+        ]
+        tick = frames_tick(catch_up.next, self._now_us, opens)
+        catch_up.greeted = self._send_logged(catch_up, tick)
+        return catch_up.greeted
+
+    def _deliver(self, catch_up: CatchUp) -> None:
+        """Send ticks that were read, as many as one turn bears."""
+        room = READ_BYTES
+        ticks, catch_up.ticks = catch_up.ticks, []
+        for index, tick in enumerate(ticks):
+            if tick.number < catch_up.next:
+                continue
+            if not tick.snapshot:
+                wanted = catch_up.wanted(tick)
+                if room <= 0 or not self._send_logged(catch_up, wanted):
+                    catch_up.ticks = ticks[index:]
+                    return
+                room -= len(wanted.heads) + len(wanted.payload)
+            catch_up.next = tick.number + 1
+
+    def _send_logged(self, catch_up: CatchUp, tick: Tick) -> bool:
+        if not tick.heads:
+            return True
+        link = catch_up.link
+        self.replayed_frames += tick.frames
+        sent = link.send(self._send, catch_up.source, tick, self._now_us, REPLAYED)
+        if sent is Sent.UNREACHABLE:
+            self._link_down(link, "unreachable")
+        return sent is Sent.DONE
+
+    def _has_caught_up(self, catch_up: CatchUp) -> None:
+        """The present is reached: the sessions are live from the next tick on."""
+        self._catch_ups.remove(catch_up)
+        for session in catch_up.sessions:
+            routed = self._sessions.get(session)
+            seat = routed.seats.get(catch_up.link.pool.name) if routed else None
+            if routed is not None and seat is not None and seat.link is catch_up.link:
+                seat.is_live = True
+                self._reroute(routed)
+
+    def _end_adopted(self, catch_up: CatchUp) -> None:
+        """An adopted log is delivered to this link: close what its process could not close."""
+        if catch_up.source is None:
+            raise AssertionError("our own log has no last words")
+        if self._send_logged(catch_up, catch_up.wanted(catch_up.source.last_words)):
+            catch_up.next = catch_up.source.last_words.number + 1
+            self._catch_ups.remove(catch_up)
+
+    # -- adopted logs
+
+    def adopt(self, adopted: Adopted) -> None:
+        """Deliver the log of a dead gateway to every pool that must have every frame."""
+        self._adopted.append(adopted)
+        for session, logged in adopted.sessions.items():
+            routed = Routed(session, logged.call_id, source=adopted)
+            routed.opens = dict(logged.opens)
+            routed.closed_tick = adopted.last_words.number
+            self._sessions[session] = routed
+            for pool in self.pools.values():
+                if pool.replays:
+                    link = pool.link_for(routed.call_id)
+                    self._sit(routed, pool, link, adopted.first, is_live=False)
+
+    # -- links
+
+    def receive(self, peer: bytes, message: bytes, now_us: int) -> None:
+        """Take one message of a worker."""
+        self._now_us = now_us
+        try:
+            body = messages.unpack_from_worker(message)
+        except WireError as fault:
+            self.bad_messages += 1
+            logger.warning("bus: a message was refused: %s", fault)
+            return
+        if isinstance(body, messages.Hello):
+            self._link_up(peer, body)
+        elif body is not None:
+            self._heard(peer, body)
+
+    def _heard(self, peer: bytes, body: messages.Ack | messages.Bye | messages.Heartbeat) -> None:
+        link = self._links.get(peer)
+        if link is None or link.number != body.link:
+            self.stale_messages += 1
+            self._send(peer, messages.pack(messages.Gone(link=body.link, reason="no such link")))
+            return
+        link.heard_us = self._now_us
+        match body:
+            case messages.Ack():
+                link.acknowledge(body)
+            case messages.Bye():
+                self._link_down(link, "bye")
+            case messages.Heartbeat():
+                link.unsynced_us = body.unsynced_us
+
+    def _link_up(self, peer: bytes, hello: messages.Hello) -> None:
+        """A worker has come: give it the calls that wait for one."""
+        old = self._links.get(peer)
+        if old is not None and old.number == hello.link:
+            return  # it has not heard from us yet; the next heartbeat tells
+        if old is not None:
+            self._link_down(old, "said hello again")
+        pool = self.pools.get(hello.pool)
+        if pool is None:
+            settings = Pool(delivery=hello.delivery or "newest")
+            pool = PoolState(hello.pool, settings, is_configured=False)
+            self.pools[hello.pool] = pool
+        self.flush(self._now_us)
+        link = Link(peer, hello, pool, self._now_us)
+        self._links[peer] = link
+        pool.links.append(link)
+        self._beat(link)
+        logger.info("worker %s has joined pool %s", hello.name, hello.pool)
+        self._seat_waiting(pool)
+
+    def _seat_waiting(self, pool: PoolState) -> None:
+        """Give the sessions of a pool that have no link one of those that are there."""
+        for routed in self._sessions.values():
+            seat = routed.seats.get(pool.name)
+            if seat is not None and seat.link is not None:
+                continue
+            if not pool.replays:
+                self._sit_live(routed, pool)
+            elif seat is not None or not pool.is_configured:
+                since = seat.since if seat is not None else self.tick
+                link = pool.link_for(routed.call_id)
+                self._sit(routed, pool, link, since, is_live=False)
+
+    def _sit_live(self, routed: Routed, pool: PoolState) -> None:
+        """`newest`: tell the worker what is open and let it hear from now on."""
+        link = pool.link_for(routed.call_id)
+        if link is None or routed.is_over:
+            return
+        self._sit(routed, pool, link, self.tick, is_live=True)
+        if routed.opens:
+            link.outbox.append(frames_tick(self.tick, self._now_us, routed.opens.values()))
+        self._reroute(routed)
+
+    def _link_down(self, link: Link, reason: str) -> None:
+        """A link is over: its calls go to others, from the first tick that may be missing."""
+        if not self._lives(link):
+            return
+        del self._links[link.peer]
+        self._send(link.peer, messages.pack(messages.Gone(link=link.number, reason=reason)))
+        self.flush(self._now_us)  # what gathered has a number before anybody changes seats
+        pool = link.pool
+        pool.links.remove(link)
+        self.links_lost += reason != "bye"
+        logger.info("worker %s has left pool %s: %s", link.name, pool.name, reason)
+        moved = [(routed, seat) for routed, seat in self._seated(link)]
+        resume = {source: self._resume(link, source) for source in (None, *self._adopted)}
+        self._catch_ups = [other for other in self._catch_ups if other.link is not link]
+        self._routes = {key: route for key, route in self._routes.items() if link not in key}
+        for routed, _ in moved:
+            self._leave(routed, pool)
+            self._move(routed, pool, resume[routed.source])
+        if not pool.links and not pool.is_configured:
+            del self.pools[pool.name]
+
+    def _move(self, routed: Routed, pool: PoolState, since: int | None) -> None:
+        """A session has lost its link; `since` is None where it had had everything."""
+        if not pool.replays:
+            self._sit_live(routed, pool)
+        elif since is not None and (routed.closed_tick is None or since <= routed.closed_tick):
+            self._sit(routed, pool, pool.link_for(routed.call_id), since, is_live=False)
+        self._reroute(routed)
+
+    def _resume(self, link: Link, source: Adopted | None) -> int | None:
+        """The first tick of a log that a link may not have made safe; None: it has all of it."""
+        ticks = [catch_up.next for catch_up in self._catch_ups_of(link, source)]
+        oldest = link.oldest_tick(source)
+        if oldest is not None:
+            ticks.append(oldest)
+        if source is None and link.outbox:
+            ticks.append(link.outbox[0].number)
+        if source is None:
+            ticks.append(self.tick)
+        return min(ticks, default=None)
+
+    def _catch_ups_of(self, link: Link, source: Adopted | None) -> Iterator[CatchUp]:
+        return (
+            catch_up
+            for catch_up in self._catch_ups
+            if catch_up.link is link and catch_up.source is source
+        )
+
+    def _seated(self, link: Link) -> Iterator[tuple[Routed, Seat]]:
+        for routed in tuple(self._sessions.values()):
+            seat = routed.seats.get(link.pool.name)
+            if seat is not None and seat.link is link:
+                yield routed, seat
+
+    # -- time
+
+    def tend(self, now_us: int) -> None:
+        """A few times a second: heartbeats, workers that hang, and what nobody needs any more."""
+        self._now_us = now_us
+        for link in self.links:
+            if link.is_silent(now_us):
+                self._link_down(link, "silent")
+            elif link.is_heartbeat_due(now_us):
+                self._beat(link)
+        self._forget()
+
+    def _beat(self, link: Link) -> None:
+        link.sent_us = self._now_us
+        sent = self._send(link.peer, messages.pack(messages.Heartbeat(link=link.number)))
+        if sent is Sent.UNREACHABLE:
+            self._link_down(link, "unreachable")
+
+    def _forget(self) -> None:
+        """Drop sessions that every seat has passed, adopted logs and segments likewise."""
+        passed = {source: self._passed(source) for source in (None, *self._adopted)}
+        for routed in tuple(self._sessions.values()):
+            limit = passed[routed.source]
+            if routed.closed_tick is not None and (limit is None or routed.closed_tick < limit):
+                for pool in self.pools.values():
+                    self._leave(routed, pool)
+                del self._sessions[routed.id]
+        for adopted in tuple(self._adopted):
+            if passed[adopted] is None:
+                self._adopted.remove(adopted)
+                self._run_read(adopted.remove, lambda _: None)
+        if self.log is not None:
+            self.log.retire(passed[None] or self.tick)
+
+    def _passed(self, source: Adopted | None) -> int | None:
+        """The first tick of a log that somebody still needs; None: nobody needs any."""
+        needed = [tick for link in self.links if (tick := self._needed(link, source)) is not None]
+        needed += [
+            seat.since
+            for routed in self._sessions.values()
+            if routed.source is source
+            for seat in routed.seats.values()
+            if seat.link is None
+        ]
+        if source is None:
+            needed.append(self.tick)
+        return min(needed, default=None)
+
+    def _needed(self, link: Link, source: Adopted | None) -> int | None:
+        return self._resume(link, source) if link.pool.replays else None
+
+    def is_idle(self) -> bool:
+        """Whether everything that came in is where it has to be."""
+        return not self._sessions and not self._adopted

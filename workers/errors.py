@@ -1,0 +1,19 @@
+"""Errors of the workers, by whose fault they are.
+
+ConfigError    the operator's: the process refuses to start (exit 78)
+
+What a plug-in raises is counted and logged in `pipeline.py` and goes no further; what came over the
+bus and cannot be read is a `gateway.wire.errors.WireError`, counted in `links.py`.
+"""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. Raised while starting, caught by the command line.
+
+    `path` leads to the fault (`processors.level.window_ms`), `reason` says what is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason

@@ -1,0 +1,103 @@
+"""Files that are there whole or not at all, for the recordings' folders.
+
+Everything is made with mode 0600 (folders 0700), never follows a link at the last name, and raises
+OSError. `sync=False` leaves the disk to the kernel.
+"""
+
+import os
+from pathlib import Path
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def open_file(path: str | Path, flags: int) -> int:
+    """`os.open` with the flags and the mode of all our files."""
+    return os.open(path, flags | _FLAGS, FILE_MODE)
+
+
+def write_all(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """`os.pwrite` until nothing is left: a disk that fills up takes a part first."""
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        data = memoryview(data)[written:]
+        offset += written
+        written = os.pwrite(descriptor, data, offset)
+
+
+def make_folders(base: Path, *names: str, sync: bool) -> Path:
+    """`base/name/name/...`, each made where it is missing. Returns the last."""
+    folder = base
+    for name in names:
+        parent, folder = folder, folder / name
+        try:
+            os.mkdir(folder, FOLDER_MODE)
+        except FileExistsError:
+            continue
+        if sync:
+            sync_folder(parent)
+    return folder
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content survive a loss of power."""
+    descriptor = open_file(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_new(path: Path, data: bytes, *, sync: bool) -> None:
+    """A file that must not exist yet, written and synced under its own name."""
+    descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(descriptor, data, 0)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes, *, sync: bool) -> None:
+    """Put `data` in the place of whatever `path` was: readers see the old or the new."""
+    temporary = _temporary(path)
+    try:
+        write_new(temporary, data, sync=sync)
+        os.rename(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def create_file(path: Path, data: bytes, *, sync: bool) -> bool:
+    """`path` with `data` in it, unless it is there already. Returns whether we made it."""
+    temporary = _temporary(path)
+    try:
+        write_new(temporary, data, sync=sync)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    if sync:
+        sync_folder(path.parent)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    # Unlike any other process's; what a killed one has left is overwritten by nobody and read by
+    # nobody, and goes with the folder's stream files.
+    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
