@@ -1,19 +1,27 @@
-"""A catch-up: sessions of one link that are served from a log until they have reached its end."""
+"""Catching up: sessions that are served from a log until they have reached its end. Pure.
 
-from collections.abc import Callable, Iterable
+Who reads, and where that may wait for a disk, is handed in. What is delivered twice does no harm.
+"""
 
-from gateway.links import Link
+from collections.abc import Callable, Mapping
+
+from gateway.bus.base import Sent
+from gateway.links import Link, Send
 from gateway.log.adoption import Adopted
 from gateway.log.reader import Cursor
-from gateway.log.ticks import Tick, of_sessions
+from gateway.log.ticks import Tick, frames_tick, of_sessions
 from gateway.log.writer import Log
+from gateway.seats import Routed
+from gateway.wire.frame import BatchFlag
 
-#: Bytes of ticks that are read, and sent, at a time.
+#: Bytes of ticks that are read, and sent to one link, at a time.
 READ_BYTES = 1024 * 1024
 
 Read = Callable[[], list[Tick]]
 #: Runs a read where it may wait for a disk; hands its ticks back in the loop, None if it failed.
 RunRead = Callable[[Read, Callable[[list[Tick] | None], None]], None]
+
+REPLAYED = int(BatchFlag.REPLAYED)
 
 
 class CatchUp:
@@ -40,8 +48,7 @@ class CatchUp:
         """Serve a session, too; what the others have had already they may get once more."""
         if not self.sessions or since < self.next:
             self.next = since
-            self._cursor = None
-            self.ticks = []
+            self.restart()
         self.sessions[session] = since
         self.greeted = False
 
@@ -65,13 +72,136 @@ class CatchUp:
         return of_sessions(tick, [s for s, since in self.sessions.items() if since <= tick.number])
 
 
+class CatchUps:
+    """Every catch-up of a gateway."""
+
+    def __init__(
+        self, log: Log | None, send: Send, run_read: RunRead, sessions: Mapping[int, Routed]
+    ) -> None:
+        self.replayed_frames = 0
+        self._log = log
+        self._send = send
+        self._run_read = run_read
+        self._sessions = sessions
+        self._all: list[CatchUp] = []
+        self._unreachable: list[Link] = []
+        self._now_us = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def serve(self, source: Adopted | None, link: Link, session: int, since: int) -> None:
+        """Bring a link everything of a session from tick `since` of a log on."""
+        for catch_up in self._all:
+            if catch_up.source is source and catch_up.link is link:
+                break
+        else:
+            catch_up = CatchUp(source, link)
+            self._all.append(catch_up)
+        catch_up.add(session, since)
+
+    def drop(self, link: Link) -> None:
+        """A link is over."""
+        self._all = [catch_up for catch_up in self._all if catch_up.link is not link]
+
+    def next_tick(self, link: Link, source: Adopted | None) -> int | None:
+        """The first tick of a log that has not been delivered to a link; None: nothing is due."""
+        for catch_up in self._all:
+            if catch_up.link is link and catch_up.source is source:
+                return catch_up.next
+        return None
+
+    def advance(self, tick: int, now_us: int) -> tuple[list[CatchUp], list[Link]]:
+        """Go on, with `tick` being the one that gathers now.
+
+        Returns the catch-ups that have reached it, which are over, and the links that are.
+        """
+        self._now_us = now_us
+        present = [catch_up for catch_up in tuple(self._all) if self._advance(catch_up, tick)]
+        unreachable, self._unreachable = self._unreachable, []
+        return present, unreachable
+
+    def _advance(self, catch_up: CatchUp, tick: int) -> bool:
+        """Send what has been read, or see to it that more is. True: the present is reached."""
+        if catch_up.is_reading or not catch_up.link.has_credit():
+            return False
+        if not catch_up.greeted and not self._greet(catch_up):
+            return False
+        if not catch_up.ticks and catch_up.source is None:
+            catch_up.ticks = (self._log.pending_from(catch_up.next) if self._log else None) or []
+        if catch_up.ticks:
+            self._deliver(catch_up)
+        if catch_up.source is not None and catch_up.next > catch_up.source.last:
+            self._end(catch_up, catch_up.source)
+            return False
+        if catch_up.source is None and catch_up.next == tick:
+            self._all.remove(catch_up)
+            return True
+        if not catch_up.ticks:
+            self._read(catch_up, tick)
+        return False
+
+    def _read(self, catch_up: CatchUp, tick: int) -> None:
+        catch_up.is_reading = True
+        self._run_read(
+            catch_up.reader(self._log), lambda ticks: self._has_read(catch_up, ticks, tick)
+        )
+
+    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None, tick: int) -> None:
+        """Ticks have come from the disk; None where it failed, and is asked again."""
+        catch_up.is_reading = False
+        if ticks is None:
+            catch_up.restart()
+        elif ticks:
+            catch_up.ticks = [read for read in ticks if read.number >= catch_up.next]
+        elif catch_up.source is not None:
+            catch_up.next = catch_up.source.last + 1
+        elif self._log is not None:
+            # What was written and cannot be found is damaged: go on behind it.
+            catch_up.next = min(tick, self._log.written_up_to() or tick)
+            catch_up.restart()
+
+    def _greet(self, catch_up: CatchUp) -> bool:
+        """Send the OPENs of the sessions that are to be served."""
+        opens = [
+            frame
+            for session in catch_up.sessions
+            if session in self._sessions
+            for frame in self._sessions[session].opens.values()
+        ]
+        catch_up.greeted = self._post(catch_up, frames_tick(catch_up.next, self._now_us, opens))
+        return catch_up.greeted
+
+    def _deliver(self, catch_up: CatchUp) -> None:
+        """Send ticks that were read, as many as one turn bears."""
+        room = READ_BYTES
+        ticks, catch_up.ticks = catch_up.ticks, []
+        for index, tick in enumerate(ticks):
+            if tick.number < catch_up.next:
+                continue
+            if not tick.snapshot:
+                wanted = catch_up.wanted(tick)
+                if room <= 0 or not self._post(catch_up, wanted):
+                    catch_up.ticks = ticks[index:]
+                    return
+                room -= len(wanted.heads) + len(wanted.payload)
+            catch_up.next = tick.number + 1
+
+    def _end(self, catch_up: CatchUp, adopted: Adopted) -> None:
+        """An adopted log is delivered to this link: close what its process could not close."""
+        if self._post(catch_up, catch_up.wanted(adopted.last_words)):
+            self._all.remove(catch_up)
+
+    def _post(self, catch_up: CatchUp, tick: Tick) -> bool:
+        if not tick.heads:
+            return True
+        self.replayed_frames += tick.frames
+        sent = catch_up.link.send(self._send, catch_up.source, tick, self._now_us, REPLAYED)
+        if sent is Sent.UNREACHABLE:
+            self._unreachable.append(catch_up.link)
+        return sent is Sent.DONE
+
+
 def run_at_once(read: Read, done: Callable[[list[Tick] | None], None]) -> None:
     """A `RunRead` for tests and benches: reads where it is called."""
     done(read())
-
-
-def frames_tick(number: int, now_us: int, frames: Iterable[tuple[bytes, bytes]]) -> Tick:
-    """A tick of single (head, payload) frames."""
-    pairs = list(frames)
-    heads = b"".join(head for head, _ in pairs)
-    return Tick(number, now_us, heads, b"".join(payload for _, payload in pairs))

@@ -5,7 +5,7 @@ from, not by content: what must be sent again is read back from the log.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from gateway.wire import messages
 from gateway.wire.frame import (
     BATCH,
     BATCH_BYTES_MAX,
-    BatchFlag,
     FrameKind,
     batch_header,
     pack_batch,
@@ -169,17 +168,3 @@ class PoolState:
 def rendezvous(name: str, call_id: str) -> bytes:
     """How strongly a call belongs to a name; equal everywhere and for ever."""
     return blake2b(f"{name}\0{call_id}".encode(errors="surrogateescape"), digest_size=8).digest()
-
-
-def joined(ticks: Iterable[Tick]) -> Tick:
-    """Parts of one tick as one. There must be one at least."""
-    parts = list(ticks)
-    if len(parts) == 1:
-        return parts[0]
-    return parts[0]._replace(
-        heads=b"".join(part.heads for part in parts),
-        payload=b"".join(part.payload for part in parts),
-    )
-
-
-REPLAYED = int(BatchFlag.REPLAYED)

@@ -14,10 +14,10 @@ import logging
 from collections.abc import Iterator
 
 from gateway.bus.base import Sent
-from gateway.catch_up import READ_BYTES, CatchUp, RunRead, frames_tick
-from gateway.links import REPLAYED, Link, PoolState, Send, joined
+from gateway.catch_up import CatchUp, CatchUps, RunRead
+from gateway.links import Link, PoolState, Send
 from gateway.log.adoption import Adopted
-from gateway.log.ticks import Tick
+from gateway.log.ticks import frames_tick, joined
 from gateway.log.writer import Log
 from gateway.route import Route
 from gateway.seats import Routable, Routed, Seat
@@ -48,7 +48,6 @@ class Router:
         self.links_lost = 0
         self.stale_messages = 0
         self.bad_messages = 0
-        self.replayed_frames = 0
         self._send = send
         self._run_read = run_read
         self._now_us = 0
@@ -57,7 +56,7 @@ class Router:
         #: Sessions whose last frame is in the tick that gathers.
         self._closing: list[Routed] = []
         self._routes: dict[frozenset[Link], Route] = {}
-        self._catch_ups: list[CatchUp] = []
+        self.catch_ups = CatchUps(log, send, run_read, self._sessions)
         self._adopted: list[Adopted] = []
 
     @property
@@ -91,7 +90,7 @@ class Router:
             return
         link.calls[routed.call_id] += 1
         if not is_live:
-            self._catch_up(routed.source, link).add(routed.id, since)
+            self.catch_ups.serve(routed.source, link, routed.id, since)
 
     def _leave(self, routed: Routed, pool: PoolState) -> None:
         seat = routed.seats.pop(pool.name, None)
@@ -148,9 +147,11 @@ class Router:
         for link in self.links:
             if (link.outbox or link.waiting) and self._lives(link):
                 self._post(link)
-        for catch_up in tuple(self._catch_ups):
-            if catch_up in self._catch_ups:
-                self._advance(catch_up)
+        present, unreachable = self.catch_ups.advance(self.tick, now_us)
+        for catch_up in present:
+            self._is_present(catch_up)
+        for link in unreachable:
+            self._link_down(link, "unreachable")
 
     def _lives(self, link: Link) -> bool:
         return self._links.get(link.peer) is link
@@ -204,110 +205,17 @@ class Router:
         for routed, seat in self._seated(link):
             if seat.is_live:
                 seat.is_live = False
-                self._catch_up(None, link).add(routed.id, tick)
+                self.catch_ups.serve(None, link, routed.id, tick)
                 self._reroute(routed)
 
-    # -- catching up
-
-    def _catch_up(self, source: Adopted | None, link: Link) -> CatchUp:
-        for catch_up in self._catch_ups:
-            if catch_up.source is source and catch_up.link is link:
-                return catch_up
-        catch_up = CatchUp(source, link)
-        self._catch_ups.append(catch_up)
-        return catch_up
-
-    def _advance(self, catch_up: CatchUp) -> None:
-        """Send what has been read, or see to it that more is."""
-        if catch_up.is_reading or not catch_up.link.has_credit():
-            return
-        if not catch_up.greeted and not self._greet(catch_up):
-            return
-        if catch_up.ticks:
-            self._deliver(catch_up)
-            return
-        if catch_up.source is None:
-            pending = self.log.pending_from(catch_up.next) if self.log else []
-            if pending is not None:
-                catch_up.ticks = pending
-                self._deliver(catch_up)
-            if catch_up.next == self.tick:
-                self._has_caught_up(catch_up)
-                return
-            if pending is not None:
-                return
-        elif catch_up.next > catch_up.source.last:
-            self._end_adopted(catch_up)
-            return
-        catch_up.is_reading = True
-        self._run_read(catch_up.reader(self.log), lambda ticks: self._has_read(catch_up, ticks))
-
-    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None) -> None:
-        """Ticks have come from the disk; None where it failed, and is asked again."""
-        catch_up.is_reading = False
-        if ticks is None:
-            catch_up.restart()
-        elif ticks:
-            catch_up.ticks = [tick for tick in ticks if tick.number >= catch_up.next]
-        elif catch_up.source is not None:
-            catch_up.next = catch_up.source.last + 1
-        elif self.log is not None:
-            # What was written and cannot be found is damaged: go on behind it.
-            catch_up.next = self.log.written_up_to() or self.tick
-
-    def _greet(self, catch_up: CatchUp) -> bool:
-        """Send the OPENs of the sessions that are to be served."""
-        opens = [
-            frame
-            for session in catch_up.sessions
-            for frame in self._sessions[session].opens.values()
-        ]
-        tick = frames_tick(catch_up.next, self._now_us, opens)
-        catch_up.greeted = self._send_logged(catch_up, tick)
-        return catch_up.greeted
-
-    def _deliver(self, catch_up: CatchUp) -> None:
-        """Send ticks that were read, as many as one turn bears."""
-        room = READ_BYTES
-        ticks, catch_up.ticks = catch_up.ticks, []
-        for index, tick in enumerate(ticks):
-            if tick.number < catch_up.next:
-                continue
-            if not tick.snapshot:
-                wanted = catch_up.wanted(tick)
-                if room <= 0 or not self._send_logged(catch_up, wanted):
-                    catch_up.ticks = ticks[index:]
-                    return
-                room -= len(wanted.heads) + len(wanted.payload)
-            catch_up.next = tick.number + 1
-
-    def _send_logged(self, catch_up: CatchUp, tick: Tick) -> bool:
-        if not tick.heads:
-            return True
-        link = catch_up.link
-        self.replayed_frames += tick.frames
-        sent = link.send(self._send, catch_up.source, tick, self._now_us, REPLAYED)
-        if sent is Sent.UNREACHABLE:
-            self._link_down(link, "unreachable")
-        return sent is Sent.DONE
-
-    def _has_caught_up(self, catch_up: CatchUp) -> None:
-        """The present is reached: the sessions are live from the next tick on."""
-        self._catch_ups.remove(catch_up)
+    def _is_present(self, catch_up: CatchUp) -> None:
+        """A catch-up has reached the present: its sessions are live from the next tick on."""
         for session in catch_up.sessions:
             routed = self._sessions.get(session)
             seat = routed.seats.get(catch_up.link.pool.name) if routed else None
             if routed is not None and seat is not None and seat.link is catch_up.link:
                 seat.is_live = True
                 self._reroute(routed)
-
-    def _end_adopted(self, catch_up: CatchUp) -> None:
-        """An adopted log is delivered to this link: close what its process could not close."""
-        if catch_up.source is None:
-            raise AssertionError("our own log has no last words")
-        if self._send_logged(catch_up, catch_up.wanted(catch_up.source.last_words)):
-            catch_up.next = catch_up.source.last_words.number + 1
-            self._catch_ups.remove(catch_up)
 
     # -- adopted logs
 
@@ -411,7 +319,7 @@ class Router:
         logger.info("worker %s has left pool %s: %s", link.name, pool.name, reason)
         moved = [(routed, seat) for routed, seat in self._seated(link)]
         resume = {source: self._resume(link, source) for source in (None, *self._adopted)}
-        self._catch_ups = [other for other in self._catch_ups if other.link is not link]
+        self.catch_ups.drop(link)
         self._routes = {key: route for key, route in self._routes.items() if link not in key}
         for routed, _ in moved:
             self._leave(routed, pool)
@@ -429,7 +337,9 @@ class Router:
 
     def _resume(self, link: Link, source: Adopted | None) -> int | None:
         """The first tick of a log that a link may not have made safe; None: it has all of it."""
-        ticks = [catch_up.next for catch_up in self._catch_ups_of(link, source)]
+        ticks = []
+        if (undelivered := self.catch_ups.next_tick(link, source)) is not None:
+            ticks.append(undelivered)
         oldest = link.oldest_tick(source)
         if oldest is not None:
             ticks.append(oldest)
@@ -438,13 +348,6 @@ class Router:
         if source is None:
             ticks.append(self.tick)
         return min(ticks, default=None)
-
-    def _catch_ups_of(self, link: Link, source: Adopted | None) -> Iterator[CatchUp]:
-        return (
-            catch_up
-            for catch_up in self._catch_ups
-            if catch_up.link is link and catch_up.source is source
-        )
 
     def _seated(self, link: Link) -> Iterator[tuple[Routed, Seat]]:
         for routed in tuple(self._sessions.values()):

@@ -20,7 +20,7 @@ from workers.audio import Outcome, Stream
 from workers.links import LinkKey
 from workers.metrics import CallsCounters
 from workers.pipeline import Pipeline
-from workers.runs import BAD, Heads, Offsets, audio_runs, read_heads
+from workers.runs import BAD, Heads, Offsets, Run, audio_runs, read_heads
 from workers.timeline import Arrival, Timeline
 
 #: How long a session whose link died waits for another link to open it again.
@@ -131,6 +131,10 @@ class Calls:
             return 0
         return max(0, now_us - self._unsafe_us)
 
+    def has_room(self) -> bool:
+        """Always: a batch is done with when `receive` returns."""
+        return True
+
     def forget(self, link: LinkKey) -> None:
         """The link died: its sessions wait for another link to open them again."""
         self._taken.pop(link, None)
@@ -153,18 +157,18 @@ class Calls:
         self.counters.frames += len(heads)
         find = self._timelines.get
         source, runs = audio_runs(heads, offsets, view)
-        for session, stream, seq, position, frames, samples, at, flags in runs:
-            timeline = find((session, stream))
+        for run in runs:
+            timeline = find((run[0], run[1]))
             if timeline is None:
+                session, stream, _, _, frames, *_ = run
                 self._count_stranger(session, stream, frames)
-            elif not flags:
-                timeline.receive(seq, frames, position, samples, source, at)
+            elif not run[7]:
+                timeline.receive(run, source)
             else:
-                self._odd_frame(timeline, seq, position, samples, flags)
+                self._odd_frame(timeline, run)
 
-    def _odd_frame(
-        self, timeline: Timeline, seq: int, position: int, samples: int, flags: int
-    ) -> None:
+    def _odd_frame(self, timeline: Timeline, run: Run) -> None:
+        _, _, seq, position, _, samples, _, flags = run
         if flags == BAD:
             self.counters.bad_frames += 1
         elif flags & FrameFlag.DROPPED:

@@ -13,7 +13,9 @@ import msgspec
 
 from gateway.wire.topology import FINISH_POOL, RECORD_POOL, Pool, default_pools
 from workers.errors import ConfigError
+from workers.plugins import load_processor, load_sink
 from workers.recordings.settings import RecordingSettings
+from workers.tables import convert
 
 __all__ = ["RecordingSettings", "WorkersConfig", "check", "load", "workers_config"]
 
@@ -46,8 +48,6 @@ def load(path: Path | None) -> dict[str, Any]:
 
 def workers_config(document: Table) -> WorkersConfig:
     """Decode the tables that the workers own. Raises `ConfigError`."""
-    from workers.plugins import convert
-
     recording = convert(_table(document, "recording"), RecordingSettings, "recording")
     return WorkersConfig(
         pools=_pools(_table(document, "pools")),
@@ -62,8 +62,6 @@ def check(document: Table) -> set[str]:
 
     Raises `ConfigError`.
     """
-    from workers.plugins import load_processor, load_sink
-
     config = workers_config(document)
     pools = config.pools.values()
     for name in sorted({*config.processors, *(name for pool in pools for name in pool.processors)}):
@@ -97,8 +95,6 @@ def _pools(tables: dict[str, Any]) -> dict[str, Pool]:
 
 
 def _pool(name: str, table: Table) -> Pool:
-    from workers.plugins import convert
-
     path = f"pools.{name}"
     pool = convert(table, Pool, path)
     for key, least in (("processes", 0), ("queue_ms_max", 1), ("block_ms", 1), ("latency_ms", 0)):

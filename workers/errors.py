@@ -6,6 +6,11 @@ What a plug-in raises is counted and logged in `pipeline.py` and goes no further
 bus and cannot be read is a `gateway.wire.errors.WireError`, counted in `links.py`.
 """
 
+#: What a process exits with: something is not to be had; our fault; the operator's.
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_CONFIG = 78
+
 
 class ConfigError(Exception):
     """The configuration cannot be used. Raised while starting, caught by the command line.

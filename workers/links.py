@@ -41,6 +41,9 @@ class Consumer(Protocol):
     def advance(self, now_us: int) -> None:
         """Time passes; called at least each 50 ms."""
 
+    def has_room(self) -> bool:
+        """Whether to go on reading batches; else they wait at the gateways."""
+
     def safe(self) -> dict[LinkKey, int]:
         """Per live link the highest batch at and below which all is safe."""
 
@@ -157,8 +160,8 @@ class WorkerLinks:
 
     def receive(self, gateway: str, message: bytes, now_us: int) -> None:
         """A message from a gateway."""
+        self.hear(gateway, now_us)
         link = self._links[gateway]
-        link.heard_us = now_us
         if message.startswith(MAGIC):
             self._batch(link, message, now_us)
             return
@@ -176,6 +179,10 @@ class WorkerLinks:
             self._give_up(link, now_us)
         elif isinstance(control, Heartbeat):
             self._answered(link)
+
+    def hear(self, gateway: str, now_us: int) -> None:
+        """The gateway speaks: messages of it wait, though there is no time for them just now."""
+        self._links[gateway].heard_us = now_us
 
     def advance(self, now_us: int) -> list[tuple[str, bytes]]:
         """What is to be said now, and to which gateway."""
@@ -233,7 +240,7 @@ class WorkerLinks:
         if number <= link.taken:
             self.counters.repeated_batches += 1
         elif number > link.taken + 1:
-            # Acknowledgements are cumulative: nothing behind the hole could ever be said to be safe.
+            # Acknowledgements are cumulative: nothing behind the hole could be said to be safe.
             self.counters.missing_batches += 1
             self._give_up(link, now_us)
         else:

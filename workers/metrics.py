@@ -1,7 +1,10 @@
 """Counters: plain integers on the objects that count, summed up when somebody asks."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from gateway.wire.counters import Series
 
 
 @dataclass(slots=True)
@@ -9,15 +12,15 @@ class LinkCounters:
     """What came over the links of a worker."""
 
     batches: int = 0
-    bad_batches: int = 0  # could not be read; counted as taken
-    repeated_batches: int = 0  # of a number that was taken already
-    stale_batches: int = 0  # of a link that is dead
-    missing_batches: int = 0  # a number was left out: the link was given up
+    bad_batches: int = 0
+    repeated_batches: int = 0
+    stale_batches: int = 0
+    missing_batches: int = 0
     bad_messages: int = 0
-    unknown_messages: int = 0  # of a kind that this version does not know
+    unknown_messages: int = 0
     links_opened: int = 0
-    links_gone: int = 0  # given up by the gateway
-    links_silent: int = 0  # given up because the gateway said nothing
+    links_gone: int = 0
+    links_silent: int = 0
 
 
 @dataclass(slots=True)
@@ -25,19 +28,19 @@ class CallsCounters:
     """What became of the frames that a pipeline's worker took."""
 
     frames: int = 0
-    repeated_frames: int = 0  # seen before: a replay
-    unknown_frames: int = 0  # of a stream that was never opened, or of an unknown kind
-    bad_frames: int = 0  # not what they claim to be
-    dropped_frames: int = 0  # left out by the gateway's ledger
-    filled_samples: int = 0  # silence where there was no audio
+    repeated_frames: int = 0
+    unknown_frames: int = 0
+    bad_frames: int = 0
+    dropped_frames: int = 0
+    filled_samples: int = 0
     calls_opened: int = 0
     calls_closed: int = 0
-    sessions_vanished: int = 0  # ended because no gateway sent them any more
-    processor_faults: Counter[str] = field(default_factory=Counter)  # by plug-in
+    sessions_vanished: int = 0
+    processor_faults: Counter[str] = field(default_factory=Counter)
     sink_faults: Counter[str] = field(default_factory=Counter)
 
 
-#: Shown beside the figures; a counter that is missing here is a mistake that a test finds.
+#: What each counter counts; one that is missing here is shown by its name alone.
 HELP = {
     "batches": "Batches taken.",
     "bad_batches": "Batches that could not be read.",
@@ -61,3 +64,20 @@ HELP = {
     "processor_faults": "Exceptions raised by processors.",
     "sink_faults": "Exceptions raised by sinks.",
 }
+
+
+def series(prefix: str, counters: Any) -> list[Series]:
+    """Every counter of a dataclass, by name; one of plug-ins has a figure for each plug-in."""
+    found = []
+    for name in (each.name for each in fields(counters)):
+        value = getattr(counters, name)
+        text = HELP.get(name, f"{name.replace('_', ' ').capitalize()}.")
+        figures = value.items() if isinstance(value, Counter) else [(None, value)]
+        for plugin, count in figures:
+            labels = {} if plugin is None else {"plugin": plugin}
+            found.append(
+                Series(
+                    name=f"{prefix}_{name}", kind="counter", help=text, labels=labels, value=count
+                )
+            )
+    return found

@@ -1,14 +1,14 @@
 """One call's processors and sinks, chained by direct calls. HOT; guarded by `bench/micro`.
 
-What a plug-in raises ends here: it costs the plug-in its call, never the worker. The only two
-`except Exception` of the workers stand here.
+What a plug-in raises ends here: it costs the plug-in its call, never the worker. While a worker
+runs, nothing but the two `except Exception` here swallows what it does not know.
 """
 
 import logging
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from gateway.wire.descriptor import Event
 from workers.audio import Block, Call, Outcome, Stream
@@ -20,17 +20,18 @@ log = logging.getLogger(__name__)
 
 
 class NamedProcessor(NamedTuple):
-    """A processor of one call, and the name that the configuration has for it."""
+    """What makes a call's processor, and the name that the configuration has for it."""
 
     name: str
-    processor: Processor
+    make: Callable[[], Processor]
+    on_error: Literal["bypass", "end_call"] = "bypass"
 
 
 class NamedSink(NamedTuple):
-    """A sink of one call, and the name that the configuration has for it."""
+    """What makes a call's sink, and the name that the configuration has for it."""
 
     name: str
-    sink: Sink
+    make: Callable[[], Sink]
 
 
 class _Next(Protocol):
@@ -49,12 +50,11 @@ class _Stage:
         named: NamedProcessor,
         following: _Next,
         call_id: str,
-        failed: Callable[["_Stage"], None],
+        failed: Callable[[NamedProcessor], None],
     ) -> None:
-        self.name = named.name
-        self.on_error = named.processor.settings.on_error
         self.blocks = 0
-        self._processor: Processor | None = named.processor
+        self._named = named
+        self._processor: Processor | None = None
         self._following = following
         self._emit = following.push
         self._call_id = call_id
@@ -72,8 +72,11 @@ class _Stage:
             self._emit(block)
 
     def open(self, call: Call) -> None:
-        if self._processor is not None:
-            self._runs(self._processor.open, call)
+        self._runs(self._open, call)
+
+    def _open(self, call: Call) -> None:
+        self._processor = self._named.make()
+        self._processor.open(call)
 
     def stream_opened(self, stream: Stream) -> None:
         if self._processor is not None:
@@ -97,8 +100,8 @@ class _Stage:
             hook(*arguments)
         except Exception as fault:
             self._processor = None
-            _log_fault("processor failed", self.name, self._call_id, hook, fault)
-            self._failed(self)
+            _log_fault("processor failed", self._named.name, self._call_id, hook, fault)
+            self._failed(self._named)
             return False
         return True
 
@@ -106,45 +109,50 @@ class _Stage:
 class _Outlet:
     """The sinks at the end of the chain."""
 
-    def __init__(self, sinks: Sequence[NamedSink], call_id: str, counters: CallsCounters) -> None:
+    def __init__(self, named: Sequence[NamedSink], call_id: str, counters: CallsCounters) -> None:
         self.blocks = 0
-        self._sinks = list(sinks)
+        self._named = named
+        #: Those that are open, by name; replaced, never changed: loops over it go on undisturbed.
+        self._sinks: list[tuple[str, Sink]] = []
         self._call_id = call_id
         self._counters = counters
 
     def push(self, block: Block) -> None:
         self.blocks += 1
-        for named in self._sinks:
-            if not self._runs(named, named.sink.write, block):
-                self._close(named)
+        for name, sink in self._sinks:
+            if not self._runs(name, sink.write, block):
+                self._give_up(name, sink)
 
     def open(self, call: Call) -> None:
-        for named in self._sinks:
-            if not self._runs(named, named.sink.open, call):
-                self._close(named)
+        for named in self._named:
+            self._runs(named.name, self._open, named, call)
 
     def flush(self) -> None:
-        for named in self._sinks:
-            if not self._runs(named, named.sink.flush):
-                self._close(named)
+        for name, sink in self._sinks:
+            if not self._runs(name, sink.flush):
+                self._give_up(name, sink)
 
     def close(self, outcome: Outcome) -> None:
         self.flush()
-        for named in self._sinks:
-            self._runs(named, named.sink.close, outcome)
+        for name, sink in self._sinks:
+            self._runs(name, sink.close, outcome)
         self._sinks = []
 
-    def _close(self, failed: NamedSink) -> None:
-        # A new list: who iterates over the old one meets every other sink.
-        self._sinks = [named for named in self._sinks if named is not failed]
-        self._runs(failed, failed.sink.close, Outcome.FAILED)
+    def _open(self, named: NamedSink, call: Call) -> None:
+        sink = named.make()
+        sink.open(call)
+        self._sinks = [*self._sinks, (named.name, sink)]
 
-    def _runs(self, named: NamedSink, hook: Callable[..., None], *arguments: object) -> bool:
+    def _give_up(self, name: str, failed: Sink) -> None:
+        self._sinks = [entry for entry in self._sinks if entry[1] is not failed]
+        self._runs(name, failed.close, Outcome.FAILED)
+
+    def _runs(self, name: str, hook: Callable[..., None], *arguments: object) -> bool:
         try:
             hook(*arguments)
         except Exception as fault:
-            self._counters.sink_faults[named.name] += 1
-            _log_fault("sink failed", named.name, self._call_id, hook, fault)
+            self._counters.sink_faults[name] += 1
+            _log_fault("sink failed", name, self._call_id, hook, fault)
             return False
         return True
 
@@ -231,9 +239,9 @@ class Pipeline:
             stage.close()
         self._outlet.close(Outcome.FAILED if self._must_end else outcome)
 
-    def _processor_failed(self, stage: _Stage) -> None:
-        self._counters.processor_faults[stage.name] += 1
-        if stage.on_error == "end_call":
+    def _processor_failed(self, named: NamedProcessor) -> None:
+        self._counters.processor_faults[named.name] += 1
+        if named.on_error == "end_call":
             self._must_end = True
 
     def _end_if_failed(self) -> None:
@@ -250,7 +258,7 @@ def _log_fault(
     extra = {
         "call_id": call_id,
         "plugin": name,
-        "hook": getattr(hook, "__name__", "?"),
+        "hook": getattr(hook, "__name__", "?").lstrip("_"),
         "fault": f"{type(fault).__name__} at {Path(place.filename).name}:{place.lineno}",
     }
     log.warning(event, extra=extra)

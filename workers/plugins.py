@@ -7,10 +7,9 @@ A package offers its own in `pyproject.toml`:
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, NamedTuple, TypeVar
-
-import msgspec
 
 from gateway.wire.topology import Pool
 from workers.errors import ConfigError
@@ -18,6 +17,7 @@ from workers.metrics import CallsCounters
 from workers.pipeline import NamedProcessor, NamedSink, Pipeline
 from workers.processors.base import Place, Processor
 from workers.sinks.base import Sink
+from workers.tables import convert
 
 PROCESSORS = "acs_ingest.processors"
 SINKS = "acs_ingest.sinks"
@@ -50,21 +50,22 @@ def pipelines(
     sinks: Mapping[str, Mapping[str, Any]],
     counters: CallsCounters,
 ) -> Callable[[str, str | None], Pipeline]:
-    """What opens a pipeline for each call of a pool. Raises `ConfigError`, now and not then.
-
-    A plug-in whose constructor raises fails as in any other hook, except that nothing can be closed.
-    """
+    """What opens a pipeline for each call of a pool. Raises `ConfigError`, now and not then."""
     stages = [load_processor(name, processors.get(name, {})) for name in pool.processors]
     outlets = [load_sink(name, sinks.get(name, {})) for name in pool.sinks]
 
-    def open_pipeline(call_id: str, correlation_id: str | None) -> Pipeline:
-        return Pipeline(
-            call_id,
-            correlation_id,
-            [NamedProcessor(stage.name, stage.make(stage.settings, place)) for stage in stages],
-            [NamedSink(outlet.name, outlet.make(outlet.settings, place)) for outlet in outlets],
-            counters,
+    named_stages = [
+        NamedProcessor(
+            stage.name, partial(stage.make, stage.settings, place), stage.settings.on_error
         )
+        for stage in stages
+    ]
+    named_outlets = [
+        NamedSink(outlet.name, partial(outlet.make, outlet.settings, place)) for outlet in outlets
+    ]
+
+    def open_pipeline(call_id: str, correlation_id: str | None) -> Pipeline:
+        return Pipeline(call_id, correlation_id, named_stages, named_outlets, counters)
 
     return open_pipeline
 
@@ -94,15 +95,3 @@ def _find(group: str, path: str, name: str) -> object:
     except Exception as fault:  # an import runs the plug-in's code, which may raise anything
         reason = f"cannot import {targets[0]}: {type(fault).__name__}: {fault}"
         raise ConfigError(path, reason) from fault
-
-
-Settings = TypeVar("Settings")
-
-
-def convert(table: object, settings: type[Settings], path: str) -> Settings:
-    """A TOML table as a struct. Raises `ConfigError` with the path to the fault."""
-    try:
-        return msgspec.convert(table, settings)
-    except msgspec.ValidationError as fault:
-        reason, _, place = str(fault).partition(" - at `$")
-        raise ConfigError(path + place.rstrip("`"), reason) from fault

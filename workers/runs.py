@@ -1,10 +1,10 @@
-"""A batch's audio as runs: consecutive frames of one stream that follow one another without a seam.
+"""A batch's audio as runs: frames of one stream that follow one another without a seam.
 
-HOT; pure; guarded by `bench/micro`. Everything per frame is numpy; who uses runs loops once per run.
+HOT; pure; guarded by `bench/micro`. What is done per frame is numpy's; who uses runs loops once per
+run.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,29 +20,17 @@ Heads = npt.NDArray[np.void]
 Offsets = npt.NDArray[np.int64]
 
 
-class Run(NamedTuple):
-    """Frames of one stream; `samples` of them all lie together from byte `at` on.
-
-    `flags` is 0 for plain audio; else the run is one frame with these flags, or, where they are
-    `BAD`, with a payload of another length than its samples.
-    """
-
-    session: int
-    stream: int
-    seq: int
-    position: int
-    frames: int
-    samples: int
-    at: int
-    flags: int
-
-
-#: In `Run.flags` only: above the bits that a frame header has.
+#: Frames of one stream: (session, stream, seq of the first, position of the first, frames, samples
+#: of them all, where these begin in bytes, flags). Flags are 0 for plain audio; else the run is one
+#: frame with these of `FrameFlag`, or, where they are `BAD`, with a payload that does not fit.
+#: No named tuple: it would cost a microsecond a run.
+Run = tuple[int, int, int, int, int, int, int, int]
+#: Above the bits that a frame header has.
 BAD = 1 << 8
 
 
 def read_heads(message: bytes, batch: Batch) -> tuple[Heads, Offsets]:
-    """The frame headers of a batch and where in the message each payload begins (and the last ends).
+    """The frame headers of a batch, and where each payload begins (and, at last, where they end).
 
     Raises `TruncatedError` where payloads reach past the message.
     """
@@ -60,11 +48,10 @@ def read_heads(message: bytes, batch: Batch) -> tuple[Heads, Offsets]:
 
 def audio_runs(
     heads: Heads, offsets: Offsets, message: memoryview
-) -> tuple[memoryview, Iterator[tuple[int, ...]]]:
+) -> tuple[memoryview, Iterator[Run]]:
     """The runs of consecutive AUDIO frames, and the bytes that their `at` counts in.
 
-    Each stream's runs come in order. `offsets` has one entry more than `heads`. Tuples, laid out as
-    `Run` is: a named one costs twice as much.
+    Each stream's runs come in order. `offsets` has one entry more than `heads`.
     """
     session, stream = heads["session"], heads["stream"]
     order = np.lexsort((stream, session))
@@ -90,7 +77,7 @@ def _gather(
     if first and (length == first).all():
         rows = np.frombuffer(message, np.uint8, first * len(heads), int(offsets[0]))
         gathered = rows.reshape(len(heads), first)[order]
-        return memoryview(gathered).toreadonly().cast("B"), np.arange(len(heads) + 1) * first
+        return gathered.data.toreadonly().cast("B"), np.arange(len(heads) + 1) * first
     bounds = offsets.tolist()
     payload = b"".join([message[bounds[index] : bounds[index + 1]] for index in order.tolist()])
     moved: Offsets = np.zeros(len(heads) + 1, np.int64)
@@ -98,7 +85,7 @@ def _gather(
     return memoryview(payload), moved
 
 
-def _join(heads: Heads, offsets: Offsets, same: npt.NDArray[np.bool_]) -> Iterator[tuple[int, ...]]:
+def _join(heads: Heads, offsets: Offsets, same: npt.NDArray[np.bool_]) -> Iterator[Run]:
     seq, position = heads["seq"], heads["position"]
     samples = heads["samples"].astype(np.int64)
     flags = heads["flags"] & np.uint8(_NO_PAYLOAD)

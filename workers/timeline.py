@@ -8,6 +8,7 @@ import numpy as np
 
 from workers.audio import PCM, SAMPLE_BYTES, Emit, Stream, new_block, silence
 from workers.metrics import CallsCounters
+from workers.runs import Run
 
 #: A place further ahead than this is nobody's gap: the ledger believes in no jump of over a day.
 LEAP_S_MAX = 48 * 3600
@@ -75,10 +76,9 @@ class Timeline:
         """Whether audio waits here for its block to fill."""
         return self._block is not None
 
-    def receive(
-        self, seq: int, frames: int, position: int, samples: int, source: memoryview, at: int
-    ) -> None:
-        """A run of contiguous frames: `samples` of them all, from byte `at` of `source` on."""
+    def receive(self, run: Run, source: memoryview) -> None:
+        """A run of plain audio, whose bytes lie in `source`."""
+        _, _, seq, position, frames, samples, at, _ = run
         end = self.end
         if seq < self.next_seq and end is not None:
             repeated = min(frames, self.next_seq - seq)
@@ -96,7 +96,7 @@ class Timeline:
         self._write(samples, source, at)
 
     def receive_silence(self, seq: int, position: int, samples: int) -> None:
-        """A frame that stands for `samples` of silence (none: it was left out)."""
+        """A frame that has no payload: `samples` of silence stand for it, or nothing."""
         if seq < self.next_seq:
             self._counters.repeated_frames += 1
             return

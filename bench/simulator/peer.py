@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidURI
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.protocol import OPEN
@@ -113,7 +113,8 @@ class Peer(asyncio.Protocol):
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Response):
-                self._answered()
+                # The server may have closed in the same bytes, so the state says nothing here.
+                self._answered(event)
             elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.CONT):
                 self.texts_heard += event.fin
                 self.bytes_heard += len(event.data)
@@ -125,8 +126,7 @@ class Peer(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.receive_eof()
-        if not self.opened.done():
-            self._answered()
+        self._answered(None)
         if not self.lost.done():
             self.lost.set_result(None)
 
@@ -136,15 +136,14 @@ class Peer(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.is_full = False
 
-    def _answered(self) -> None:
-        """The handshake has an outcome."""
+    def _answered(self, response: Response | None) -> None:
+        """The handshake has an outcome; None: the connection ended before it had one."""
         if self.opened.done():
             return
-        error = self._protocol.handshake_exc
-        if self._protocol.state is OPEN:
+        if response is not None and self._protocol.handshake_exc is None:
             self.opened.set_result(None)
-        elif isinstance(error, InvalidStatus):
-            self.opened.set_exception(Refused(f"HTTP {error.response.status_code}"))
+        elif response is not None and response.status_code != 101:
+            self.opened.set_exception(Refused(f"HTTP {response.status_code}"))
         else:
             self.opened.set_exception(Refused("no valid answer to the upgrade"))
 
@@ -184,6 +183,8 @@ async def dial(uri: WebSocketURI, headers: Mapping[str, str], tls: ssl.SSLContex
         raise Unreachable(f"no connection within {DIAL_S_MAX:.0f} s") from None
     except ssl.SSLCertVerificationError as error:
         raise Unreachable(f"its certificate is not trusted ({error.verify_message})") from None
+    except ConnectionRefusedError:
+        raise Unreachable("connection refused") from None
     except (OSError, EOFError) as error:
         why = error.strerror if isinstance(error, OSError) else ""
         told = why or str(error) or ("it does not speak TLS" if tls else type(error).__name__)
@@ -192,8 +193,9 @@ async def dial(uri: WebSocketURI, headers: Mapping[str, str], tls: ssl.SSLContex
         async with asyncio.timeout(DIAL_S_MAX):
             await peer.opened
     except TimeoutError:
+        peer.abort()
         raise Refused(f"no answer to the upgrade within {DIAL_S_MAX:.0f} s") from None
-    finally:
-        if not peer.is_open:
-            peer.abort()
+    except Refused:
+        peer.abort()
+        raise
     return peer

@@ -1,6 +1,6 @@
 """Ticks as they are logged and read back: arithmetic on arrays, no I/O."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,3 +122,21 @@ def split(tick: Tick, bytes_max: int) -> list[Tick]:
         )
         begin = end
     return parts
+
+
+def joined(parts: Iterable[Tick]) -> Tick:
+    """Parts of one tick as one. There must be one at least."""
+    all_parts = list(parts)
+    if len(all_parts) == 1:
+        return all_parts[0]
+    return all_parts[0]._replace(
+        heads=b"".join(part.heads for part in all_parts),
+        payload=b"".join(part.payload for part in all_parts),
+    )
+
+
+def frames_tick(number: int, now_us: int, frames: Iterable[tuple[bytes, bytes]]) -> Tick:
+    """A tick of single (head, payload) frames."""
+    pairs = list(frames)
+    heads = b"".join(head for head, _ in pairs)
+    return Tick(number, now_us, heads, b"".join(payload for _, payload in pairs))

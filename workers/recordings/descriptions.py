@@ -6,23 +6,19 @@ Every append begins with a line break, so a torn line never spoils the next one.
 
 import os
 from pathlib import Path
+
 import msgspec
 
 from gateway.wire.descriptor import (
+    Body,
     Descriptor,
     Event,
-    SessionClose,
-    SessionOpen,
-    StreamClose,
-    StreamOpen,
 )
 from workers.recordings.durable import open_file
 
 OPEN = "open"
 CLOSE = "close"
 _EVENT = "event-"
-
-AnyDescriptor = SessionOpen | StreamOpen | StreamClose | SessionClose | Event
 
 
 class _Named(msgspec.Struct):
@@ -72,9 +68,9 @@ def event_name(seq: int) -> str:
     return f"{_EVENT}{seq}"
 
 
-def pack_line(name: str, descriptor: AnyDescriptor) -> bytes:
+def pack_line(name: str, body: Body) -> bytes:
     """One line, its line break before it."""
-    return b"\n" + msgspec.json.encode({"name": name, **msgspec.to_builtins(descriptor)})
+    return b"\n" + msgspec.json.encode({"name": name, **msgspec.to_builtins(body)})
 
 
 def append(descriptor: int, lines: list[bytes]) -> None:

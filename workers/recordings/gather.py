@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gateway.wire.descriptor import (
+    Body,
     Event,
     SessionClose,
     SessionOpen,
@@ -21,7 +22,6 @@ from gateway.wire.descriptor import (
 )
 from gateway.wire.errors import TruncatedError, WireError
 from gateway.wire.frame import FRAME_DTYPE, SESSION_STREAM, FrameFlag, FrameKind, unpack_batch
-from workers.recordings.descriptions import AnyDescriptor
 from workers.recordings.index import Entries, is_dropped, pack_entries
 from workers.recordings.wave_file import SAMPLE_BYTES
 
@@ -48,7 +48,7 @@ class Described(NamedTuple):
     session: int
     stream: int
     seq: int
-    descriptor: AnyDescriptor
+    descriptor: Body
 
 
 class StreamRuns(NamedTuple):
@@ -188,9 +188,9 @@ class _Frames(NamedTuple):
         bounds = _bounds(heads)
         keys = [(int(heads["session"][at]), int(heads["stream"][at])) for at in bounds[:-1]]
         counts = np.diff(bounds)
-        first = np.array([first_positions.get(key, -1) for key in keys], np.int64)
+        first = np.array([first_positions.get(key, 0) for key in keys], np.int64)
+        known = np.repeat([key in first_positions for key in keys], counts).astype(bool)
         offsets = heads["position"] - np.repeat(first, counts)
-        known = np.repeat(first >= 0, counts)
         placed = known & (offsets >= 0) & (offsets <= _SAMPLES_MAX)
         unknown = len(heads) - int(np.count_nonzero(known))
         bad = len(heads) - int(np.count_nonzero(placed)) - unknown
@@ -220,7 +220,7 @@ def _heads(message: bytes, offset: int, stride: int, frames: int) -> Entries:
 def _described(link: LinkKey, head: np.void, payload: bytes) -> Described | None:
     kind, session, stream = int(head["kind"]), int(head["session"]), int(head["stream"])
     whole = stream == SESSION_STREAM
-    descriptor: AnyDescriptor
+    descriptor: Body
     if kind == FrameKind.OPEN:
         descriptor = unpack(payload, SessionOpen) if whole else unpack(payload, StreamOpen)
     elif kind == FrameKind.CLOSE:
@@ -264,8 +264,8 @@ def _scatter_chunk(
     make = np.zeros if ((lengths == 0) & (sizes > 0)).any() else np.empty
     audio: Bytes = make(int(ends[-1]), np.uint8)
     _copy(source, frames.sources[low:high], audio, begins, lengths)
-    audio_view = memoryview(audio)
-    entries_view = memoryview(pack_entries(heads).view(np.uint8))
+    audio_view = memoryview(audio.data)
+    entries_view = memoryview(pack_entries(heads).view(np.uint8).data)
     entry_bytes = len(entries_view) // len(heads)
 
     firsts = bounds[:-1] - low

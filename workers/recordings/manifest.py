@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.wire.descriptor import GapCause, Packets, SessionOpen
+from gateway.wire.descriptor import Packets, SessionOpen
 from workers.recordings import durable
 from workers.recordings.names import MANIFEST, iso
 
-SCHEMA = "acs-ingest.recording/1"
+Schema = Literal["acs-ingest.recording/1"]
 State = Literal["open", "complete", "incomplete"]
+GapCause = Literal["not_received", "clock", "dropped", "gateway_died", "damaged", "masked"]
 
 
 class TrackGap(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +80,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The whole file."""
 
-    schema: Literal["acs-ingest.recording/1"] = SCHEMA
+    schema: Schema = "acs-ingest.recording/1"
     state: State
     call_id: str
     correlation_id: str | None

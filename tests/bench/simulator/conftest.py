@@ -34,6 +34,7 @@ class Recording:
     def __init__(self, folder: Path, sent: SentCall, state: str = "complete") -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._rate = sent.sample_rate
         tracks = [self._track(number, track) for number, track in enumerate(sent.tracks)]
         total = np.zeros(max(t.start + len(t.pcm) for t in sent.tracks), np.int64)
         for track in sent.tracks:
@@ -76,7 +77,7 @@ class Recording:
         return np.frombuffer(raw[44:], "<i2").copy()
 
     def _store(self, name: str, pcm: np.ndarray) -> dict[str, Any]:
-        raw = wav_bytes(pcm)
+        raw = wav_bytes(pcm, self._rate)
         (self.folder / name).parent.mkdir(exist_ok=True)
         (self.folder / name).write_bytes(raw)
         return {"samples": len(pcm), "sha256": hashlib.sha256(raw).hexdigest()}
@@ -84,18 +85,21 @@ class Recording:
     def _track(self, number: int, track: SentTrack) -> dict[str, Any]:
         name = f"tracks/{number}.wav"
         gaps = [
-            {"start_us": first * 1_000_000 // RATE, "length_us": count * 1_000_000 // RATE}
+            {
+                "start_us": first * 1_000_000 // self._rate,
+                "length_us": count * 1_000_000 // self._rate,
+            }
             for first, count in track.holes
         ]
         counters = dict.fromkeys(("lost", "late", "dropped", "filled", "bad"), 0)
         counters |= {"received": track.packets, "silent": track.silent}
-        counters["lost"] = sum(count for _, count in track.holes) // PACKET
+        counters["lost"] = sum(count for _, count in track.holes) // (self._rate // 50)
         return {
             "participant": track.participant,
             "file": name,
-            "sample_rate": RATE,
+            "sample_rate": self._rate,
             "started_at": "2026-11-23T10:00:00.000000Z",
-            "offset_us": track.start * 1_000_000 // RATE,
+            "offset_us": track.start * 1_000_000 // self._rate,
             "packets": counters,
             "gaps": [{**gap, "cause": "lost"} for gap in gaps],
             **self._store(name, track.expected()),
@@ -153,15 +157,24 @@ class Heard:
     def __init__(self) -> None:
         self.texts: dict[str, list[str]] = {}
         self.correlation_ids: list[str] = []
+        self._over: list[asyncio.Future[None]] = []
+
+    async def settle(self) -> None:
+        """Wait until all that was sent is in: a socket may be closed before it was read."""
+        async with asyncio.timeout(10):
+            await asyncio.gather(*self._over)
 
     async def listen(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         headers = connection.request.headers
         self.correlation_ids.append(headers["x-ms-call-correlation-id"])
         texts = self.texts.setdefault(headers["x-ms-call-connection-id"], [])
+        over = asyncio.get_running_loop().create_future()
+        self._over.append(over)
         async for text in connection:
             assert isinstance(text, str)
             texts.append(text)
+        over.set_result(None)
 
 
 @pytest.fixture

@@ -33,6 +33,13 @@ async def play(url: str, scenario: Scenario, voices: Voices, speed: float = FAST
     return run
 
 
+async def play_to(heard: Any, url: str, scenario: Scenario, voices: Voices) -> Run:
+    """The run, once the server has read all of it."""
+    run = await play(url, scenario, voices)
+    await heard.settle()
+    return run
+
+
 def pcm_of(texts: list[str], participant: str | None) -> np.ndarray:
     """What a participant said, put together from the packets by plain `json`."""
     out = b""
@@ -53,7 +60,7 @@ async def test_every_call_sends_what_its_plan_says(
     serving: Any, heard: Any, voices: Voices
 ) -> None:
     scenario = Scenario(calls=5, participants=3, ticks=70, dtmf=True, jitter_ms=15)
-    run = await play(await serving(heard.listen), scenario, voices)
+    run = await play_to(heard, await serving(heard.listen), scenario, voices)
     assert len(heard.texts) == 5
     for outcome in run.outcomes:
         texts = heard.texts[outcome.call_id]
@@ -69,7 +76,7 @@ async def test_every_call_sends_what_its_plan_says(
 async def test_mixed_call_sends_the_sum_without_an_id(
     serving: Any, heard: Any, voices: Voices
 ) -> None:
-    run = await play(await serving(heard.listen), Scenario(ticks=60, mixed=True), voices)
+    run = await play_to(heard, await serving(heard.listen), Scenario(ticks=60, mixed=True), voices)
     (texts,) = heard.texts.values()
     assert kinds(texts).count("AudioData") == 60
     expected = voices.sum_of((0, 1), 0, 60 * 320)
@@ -81,7 +88,7 @@ async def test_mixed_call_sends_the_sum_without_an_id(
 async def test_stamps_are_at_real_speed_however_fast_it_is_sent(
     serving: Any, heard: Any, voices: Voices
 ) -> None:
-    await play(await serving(heard.listen), Scenario(participants=1, ticks=60), voices)
+    await play_to(heard, await serving(heard.listen), Scenario(participants=1, ticks=60), voices)
     (texts,) = heard.texts.values()
     stamps = [json.loads(text)["audioData"]["timestamp"] for text in texts[1:]]
     ms = np.array([stamp[:-1] for stamp in stamps], "datetime64[ms]").astype(int)
@@ -92,7 +99,7 @@ async def test_two_runs_of_one_seed_are_two_calls_of_the_same_audio(
     serving: Any, heard: Any, voices: Voices
 ) -> None:
     url = await serving(heard.listen)
-    runs = [await play(url, Scenario(ticks=20), voices) for _ in range(2)]
+    runs = [await play_to(heard, url, Scenario(ticks=20), voices) for _ in range(2)]
     ids = {run.outcomes[0].call_id for run in runs} | set(heard.correlation_ids)
     assert len(ids) == 4
     one, two = heard.texts.values()
@@ -136,20 +143,17 @@ async def test_close_in_mid_call_breaks_that_call_only(serving: Any, voices: Voi
 
 
 async def test_what_waits_for_a_server_that_does_not_read_is_not_our_lateness(
-    serving: Any, voices: Voices
+    serving: Any, heard: Any, voices: Voices
 ) -> None:
-    heard = 0
     runs: list[Run] = []
 
     async def handler(connection: ServerConnection) -> None:
-        nonlocal heard
         # Nothing is read until the sender stands still: its buffer and the kernel's are full.
         sent = -1
         while sent != runs[0].packets_sent:
             sent = runs[0].packets_sent
             await asyncio.sleep(0.1)
-        async for _ in connection:
-            heard += 1
+        await heard.listen(connection)
 
     url = await serving(handler, max_queue=1)
     scenario = Scenario(participants=4, ticks=4000)
@@ -157,7 +161,8 @@ async def test_what_waits_for_a_server_that_does_not_read_is_not_our_lateness(
     async with asyncio.timeout(40):
         await runs[0].play()
     assert runs[0].outcomes[0].end is End.DONE
-    assert heard == 16_001
+    await heard.settle()
+    assert [len(texts) for texts in heard.texts.values()] == [16_001]
     assert runs[0].lateness.held > 0
     assert runs[0].lateness.held + runs[0].lateness.packets == 16_000
 
@@ -165,14 +170,20 @@ async def test_what_waits_for_a_server_that_does_not_read_is_not_our_lateness(
 async def test_stop_ends_calls_properly_with_what_was_sent(
     serving: Any, heard: Any, voices: Voices
 ) -> None:
-    url = await serving(heard.listen)
+    is_under_way = asyncio.Event()
+
+    async def handler(connection: ServerConnection) -> None:
+        asyncio.get_running_loop().call_later(0.2, is_under_way.set)
+        await heard.listen(connection)
+
+    url = await serving(handler)
     run = Run(parse_url(url), None, Scenario(calls=3, ticks=100_000), voices, 10.0)
     playing = asyncio.create_task(run.play())
     async with asyncio.timeout(30):
-        while run.packets_sent < 100:
-            await asyncio.sleep(0.01)
+        await is_under_way.wait()
         run.stop()
         outcomes: list[CallOutcome] = await playing
+    await heard.settle()
     assert [outcome.end for outcome in outcomes] == [End.DONE] * 3
     for outcome in outcomes:
         assert kinds(heard.texts[outcome.call_id]).count("AudioData") == sum(outcome.sent)

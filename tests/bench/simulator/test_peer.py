@@ -11,22 +11,20 @@ from websockets.asyncio.server import Request, Response, ServerConnection
 
 from bench.simulator.peer import Peer, Refused, Unreachable, dial, origin_of, parse_url
 
+HEADERS = {"x-ms-call-connection-id": "c", "x-ms-call-correlation-id": "d"}
+
 
 async def dialled(url: str) -> Peer:
-    return await dial(parse_url(url), {"x-ms-call-connection-id": "c"}, None)
+    return await dial(parse_url(url), HEADERS, None)
 
 
-async def test_texts_of_every_size_arrive_whole_and_in_order(serving: Any) -> None:
+async def test_texts_of_every_size_arrive_whole_and_in_order(serving: Any, heard: Any) -> None:
     texts = ["", "a", "b" * 125, "c" * 126, "é" * 500, "d" * 65_535, "e" * 65_536, "f" * 70_000]
-    heard: list[Any] = []
-
-    async def handler(connection: ServerConnection) -> None:
-        heard.extend([text async for text in connection])
-
-    peer = await dialled(await serving(handler))
+    peer = await dialled(await serving(heard.listen))
     peer.send([text.encode() for text in texts])
     assert await peer.close() == (1000, True)
-    assert texts == heard
+    await heard.settle()
+    assert texts == heard.texts["c"]
 
 
 async def test_headers_come_with_the_upgrade_and_nothing_is_offered(serving: Any) -> None:
@@ -54,8 +52,8 @@ async def test_ping_is_answered(serving: Any) -> None:
 
     peer = await dialled(await serving(handler))
     async with asyncio.timeout(10):
-        await answered
-    assert await peer.close() == (1000, False)
+        assert await answered >= 0
+    await peer.close()
 
 
 async def test_what_the_server_says_is_counted(serving: Any) -> None:
@@ -125,17 +123,16 @@ async def test_server_that_is_no_websocket_server_refuses(answer: bytes) -> None
         await talk_to(answer)
 
 
-async def test_server_that_is_slow_to_read_fills_the_peer_and_empties_it(serving: Any) -> None:
+async def test_server_that_is_slow_to_read_fills_the_peer_and_empties_it(
+    serving: Any, heard: Any
+) -> None:
     may_read = asyncio.Event()
-    heard = 0
 
     async def handler(connection: ServerConnection) -> None:
-        nonlocal heard
         await may_read.wait()
-        async for text in connection:
-            heard += len(text)
+        await heard.listen(connection)
 
-    peer = await dialled(await serving(handler))
+    peer = await dialled(await serving(handler, max_queue=1))
     sent = 0
     while not peer.is_full:
         peer.send([b"x" * 60_000])
@@ -144,7 +141,8 @@ async def test_server_that_is_slow_to_read_fills_the_peer_and_empties_it(serving
     may_read.set()
     assert await peer.close() == (1000, True)
     assert not peer.is_full
-    assert heard == sent
+    await heard.settle()
+    assert sum(map(len, heard.texts["c"])) == sent
 
 
 def test_url_that_may_be_shown_has_no_path_and_no_query() -> None:

@@ -1,0 +1,122 @@
+"""What the workers of each pool are made of: the one place that knows all the parts."""
+
+import os
+import secrets
+from typing import Protocol
+
+from gateway.bus.zmq import ZmqSpokes
+from gateway.wire.counters import Series, Snapshot, publish
+from gateway.wire.layout import Layout
+from gateway.wire.topology import FINISH_POOL, RECORD_POOL, Pool
+from workers.calls import Calls
+from workers.config import Table, WorkersConfig, workers_config
+from workers.errors import ConfigError
+from workers.links import Consumer, WorkerIdentity
+from workers.metrics import CallsCounters, LinkCounters, series
+from workers.plugins import pipelines
+from workers.processors.base import Place
+from workers.worker import RoundsWorker, Worker, unix_us
+
+
+class CountingConsumer(Consumer, Protocol):
+    """A consumer, and its figures: a dataclass of integers."""
+
+    @property
+    def counters(self) -> object: ...
+
+
+def build_worker(
+    pool_name: str, index: int, layout: Layout, document: Table, parent_fd: int | None = None
+) -> Worker | RoundsWorker:
+    """A worker of a pool, ready to run. Raises `ConfigError`, and OSError of the data folder."""
+    config = workers_config(document)
+    if pool_name not in config.pools:
+        raise ConfigError(f"pools.{pool_name}", f"no such pool; there are {sorted(config.pools)}")
+    layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    reporter = Reporter(pool_name, index, layout)
+    if pool_name == FINISH_POOL:
+        return _finish(config, layout, reporter, parent_fd)
+    pool = config.pools[pool_name]
+    consumer = build_consumer(pool_name, pool, config, layout)
+    counters = LinkCounters()
+    prefix = "recorder" if pool_name == RECORD_POOL else "calls"
+    reporter.figures = [("worker", counters), (prefix, consumer.counters)]
+    return Worker(
+        layout,
+        WorkerIdentity(
+            pool_name,
+            f"{pool_name}-{index}",
+            secrets.token_hex(8),
+            latency_ms=pool.latency_ms,
+            delivery=pool.delivery,
+        ),
+        consumer,
+        ZmqSpokes(),
+        counters=counters,
+        report=reporter,
+        parent_fd=parent_fd,
+    )
+
+
+def build_consumer(
+    pool_name: str, pool: Pool, config: WorkersConfig, layout: Layout
+) -> CountingConsumer:
+    """What a pool does with batches. Raises `ConfigError`, OSError."""
+    if pool_name == RECORD_POOL:
+        from workers.recorder import Recorder  # noqa: PLC0415 - no other pool needs it
+
+        return Recorder(layout.recordings, config.recording)
+    counters = CallsCounters()
+    place = Place(data=layout.data, pool=pool_name)
+    opener = pipelines(pool, place, config.processors, config.sinks, counters)
+    return Calls(opener, counters, block_ms=pool.block_ms, has_sinks=bool(pool.sinks))
+
+
+def _finish(
+    config: WorkersConfig, layout: Layout, reporter: "Reporter", parent_fd: int | None
+) -> RoundsWorker:
+    from workers.recordings.finish import FinishLoop  # noqa: PLC0415 - no other pool needs it
+
+    finish = FinishLoop(layout.recordings, config.recording)
+    reporter.figures = [("finish", finish.counters)]
+    return RoundsWorker(finish.turn, report=reporter, parent_fd=parent_fd)
+
+
+class Reporter:
+    """Publishes a worker's figures and readiness for the node's metrics."""
+
+    def __init__(self, pool: str, index: int, layout: Layout) -> None:
+        self._pool = pool
+        self._index = index
+        self._folder = layout.metrics
+        #: (prefix of the names, a dataclass of counters).
+        self.figures: list[tuple[str, object]] = []
+        self.failures = 0
+
+    def __call__(self, worker: Worker | RoundsWorker) -> None:
+        reason = worker.not_ready
+        snapshot = Snapshot(
+            process=f"{self._pool}-{self._index}",
+            role="worker",
+            pool=self._pool,
+            index=self._index,
+            pid=os.getpid(),
+            at_us=unix_us(),
+            ready=not reason,
+            reason=reason,
+            series=self._series(),
+        )
+        try:
+            publish(self._folder, snapshot)
+        except OSError:
+            self.failures += 1  # a full disk; the next report says so, once there is room
+
+    def _series(self) -> list[Series]:
+        found = [figure for prefix, counters in self.figures for figure in series(prefix, counters)]
+        failures = Series(
+            name="worker_report_failures",
+            kind="counter",
+            help="Reports that could not be written.",
+            value=self.failures,
+        )
+        return [*found, failures]

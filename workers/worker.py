@@ -1,0 +1,181 @@
+"""One worker process: the loop around its sockets. What it says, and when, `links.py` decides."""
+
+import select
+import time
+from collections.abc import Callable
+
+from gateway.bus.base import Spoke, Spokes
+from gateway.bus.rendezvous import live_endpoints
+from gateway.wire.layout import Layout
+from workers.links import Consumer, WorkerIdentity, WorkerLinks
+from workers.metrics import LinkCounters
+
+TURN_S = 0.02
+RESCAN_US = 250_000
+REPORT_US = 500_000
+#: How long one turn receives before heartbeats and acknowledgements have their turn again.
+RECEIVE_US_MAX = 50_000
+
+
+def monotonic_us() -> int:
+    """The clock of a worker."""
+    return time.monotonic_ns() // 1000
+
+
+def unix_us() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1000
+
+
+class Worker:
+    """Connects to every gateway that lives, and hands what they send to `consumer`.
+
+    An exception of the consumer ends `run`: the gateways replay what was not acknowledged. `report`
+    is called twice a second and at the end.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        identity: WorkerIdentity,
+        consumer: Consumer,
+        spokes: Spokes,
+        *,
+        counters: LinkCounters | None = None,
+        clock: Callable[[], int] = monotonic_us,
+        report: Callable[["Worker"], None] | None = None,
+        parent_fd: int | None = None,
+    ) -> None:
+        self._layout = layout
+        self._consumer = consumer
+        self._spokes = spokes
+        self._clock = clock
+        self._report = report
+        self._parent_fd = parent_fd
+        self._links = WorkerLinks(identity, consumer, counters or LinkCounters())
+        self._connected: dict[str, Spoke] = {}
+        self._rescan_due_us = 0
+        self._report_due_us = 0
+
+    def run(self) -> None:
+        """Until `drain` was called and every gateway has released this worker."""
+        try:
+            while not self._links.is_released:
+                self.turn()
+                self._spokes.wait(TURN_S)
+            self._consumer.close(self._clock())
+            if self._report is not None:
+                self._report(self)
+        finally:
+            self._spokes.close()
+
+    def drain(self) -> None:
+        """Leave. May be called from a signal handler."""
+        self._links.drain()
+        self._spokes.wake()
+
+    @property
+    def not_ready(self) -> str:
+        """Why this worker serves nobody just now; empty where it does."""
+        if self._links.is_draining:
+            return "draining"
+        return "" if self._links.is_linked else "no gateway"
+
+    def turn(self) -> None:
+        """Receive what waits, let time pass, say what is due."""
+        if self._parent_fd is not None and has_ended(self._parent_fd):
+            self._parent_fd = None
+            self._links.drain()
+        now_us = self._clock()
+        if now_us >= self._rescan_due_us:
+            self._rescan_due_us = now_us + RESCAN_US
+            self._rescan(now_us)
+        self._receive()
+        now_us = self._clock()
+        self._consumer.advance(now_us)
+        for gateway, message in self._links.advance(now_us):
+            # What cannot be sent is said again: the gateway's silence opens a new link.
+            self._connected[gateway].send(message)
+        if self._report is not None and now_us >= self._report_due_us:
+            self._report_due_us = now_us + REPORT_US
+            self._report(self)
+
+    def _rescan(self, now_us: int) -> None:
+        addresses = live_endpoints(self._layout)
+        new, vanished = self._links.update(addresses, now_us)
+        for gateway in vanished:
+            self._connected.pop(gateway).close()
+        for gateway in new:
+            self._connected[gateway] = self._spokes.connect(addresses[gateway])
+
+    def _receive(self) -> None:
+        share_us = RECEIVE_US_MAX // max(1, len(self._connected))
+        for gateway, spoke in self._connected.items():
+            began_us = now_us = self._clock()
+            if not self._consumer.has_room():
+                # Unread batches use up the credit: the gateways keep the rest in their logs.
+                self._links.hear(gateway, now_us)
+                continue
+            while (message := spoke.receive()) is not None:
+                self._links.receive(gateway, message, now_us)
+                now_us = self._clock()
+                if now_us - began_us > share_us:
+                    self._links.hear(gateway, now_us)
+                    break
+
+
+class RoundsWorker:
+    """A worker without gateways, that looks for work by itself: `finish`.
+
+    `turn(now_us)`, by the wall clock, does a piece of work and says whether there was one.
+    """
+
+    def __init__(
+        self,
+        turn: Callable[[int], bool],
+        *,
+        report: Callable[["RoundsWorker"], None] | None = None,
+        parent_fd: int | None = None,
+        idle_s: float = 0.2,
+    ) -> None:
+        self._turn = turn
+        self._report = report
+        self._parent_fd = parent_fd
+        self._idle_s = idle_s
+        self._is_draining = False
+        self._report_due_us = 0
+
+    def run(self) -> None:
+        """Until `drain` was called and nothing is due."""
+        while self._round() or not self._is_draining:
+            pass
+        if self._report is not None:
+            self._report(self)
+
+    def drain(self) -> None:
+        """Leave. May be called from a signal handler."""
+        self._is_draining = True
+
+    @property
+    def not_ready(self) -> str:
+        """Why no work is looked for; empty where it is."""
+        return "draining" if self._is_draining else ""
+
+    def _round(self) -> bool:
+        if self._parent_fd is not None and has_ended(self._parent_fd):
+            self._is_draining = True
+        did_work = self._turn(unix_us())
+        now_us = monotonic_us()
+        if self._report is not None and now_us >= self._report_due_us:
+            self._report_due_us = now_us + REPORT_US
+            self._report(self)
+        if not did_work and not self._is_draining:
+            time.sleep(self._idle_s)
+        return did_work
+
+
+def has_ended(descriptor: int) -> bool:
+    """Whether the other end of a pipe is closed; nothing is ever written to it."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
