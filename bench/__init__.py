@@ -1,1 +1,4 @@
-"""Load, measurements and independent checkers; imports nothing of `gateway` or `workers` to check them."""
+"""Load, measurements and independent checkers.
+
+Nothing here imports `gateway` or `workers` to judge what they made: it must be able to disagree.
+"""

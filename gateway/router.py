@@ -406,6 +406,16 @@ class Router:
     def _needed(self, link: Link, source: Adopted | None) -> int | None:
         return self._resume(link, source) if link.pool.replays else None
 
+    def drain(self) -> None:
+        """Tell every worker that this gateway takes no new calls."""
+        for link in self.links:
+            self._send(link.peer, messages.pack(messages.Drain(link=link.number)))
+
+    def leave(self) -> None:
+        """Release every worker; the bus is closed next."""
+        for link in self.links:
+            self._send(link.peer, messages.pack(messages.Gone(link=link.number, reason="leaving")))
+
     def is_idle(self) -> bool:
         """Whether everything that came in is where it has to be."""
         return not self._sessions and not self._adopted

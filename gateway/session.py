@@ -79,9 +79,14 @@ class Session:
     """What the socket hands its messages to."""
 
     def __init__(
-        self, identity: Identity, route: Route, limits: Limits, clock: Callable[[], int]
+        self,
+        identity: Identity,
+        route: Route,
+        limits: Limits,
+        clock: Callable[[], int],
+        on_over: "Callable[[Session], None]",
     ) -> None:
-        """`clock()` is Unix us; it never jumps. `route` takes the frames from now on."""
+        """`clock()` is Unix us; it never jumps. `on_over` is called when all frames are out."""
         self.id = identity.session
         self.call_id = identity.call_id
         #: Where frames go; the router exchanges it between two ticks.
@@ -92,6 +97,7 @@ class Session:
         self._identity = identity
         self._limits = limits
         self._clock = clock
+        self._on_over = on_over
         self._axis: Axis | None = None
         self._rate: int | None = None
         #: The streams at the rate in force; every stream of the session is in `_all`.
@@ -168,6 +174,7 @@ class Session:
             bad_packets=dict(self.bad_packets),
         )
         self._emit(FrameKind.CLOSE, SESSION_STREAM, close)
+        self._on_over(self)
 
     def _audio_with_care(
         self, participant: str | None, pcm: bytes, silent: bool, stamp_us: int | None

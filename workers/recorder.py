@@ -17,7 +17,7 @@ from workers.recordings.gather import Bytes, Gather, LinkKey
 from workers.recordings.settings import RecordingSettings
 from workers.recordings.stream_files import StreamFiles
 
-GATHER_BYTES_MAX = 32 * 1024 * 1024
+GATHER_BYTES_MAX = 64 * 1024 * 1024
 #: Gathered and not yet safe, in all. Beyond it `has_room` says no.
 WAITING_BYTES_MAX = 4 * GATHER_BYTES_MAX
 _RETRY_S_MIN = 0.5

@@ -163,8 +163,9 @@ class _Check:
 
     def _check_gaps(self, number: int, sent: SentTrack, entry: dict[str, Any]) -> None:
         rate = self._sent.sample_rate
+        # A length of 0 (audio left out) or null (nobody knows) is no hole that was made.
         declared = [
-            (_samples_of(gap["start_us"], rate), _samples_of(gap["length_us"], rate))
+            (_samples_of(gap["start_us"], rate), _samples_of(gap["length_us"] or 0, rate))
             for gap in entry["gaps"]
         ]
         self._report.gaps_declared += len(declared)
@@ -206,9 +207,9 @@ class _Check:
 
     def _check_events(self) -> None:
         found = [
-            SentTone(str(event["tone"]), event.get("participant"))
+            SentTone(event["data"]["tone"], event["participant"])
             for event in self._manifest["events"]
-            if event.get("kind") == "dtmf"
+            if event["kind"] == "dtmf"
         ]
         if found != self._sent.tones:
             self._report.are_events_right = False
@@ -255,7 +256,7 @@ def _joined(runs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     for first, count in sorted(runs):
         if out and out[-1][0] + out[-1][1] == first:
             out[-1] = (out[-1][0], out[-1][1] + count)
-        elif count:
+        else:
             out.append((first, count))
     return out
 

@@ -38,7 +38,9 @@ class Gateway:
         session = 1000 * number + len(self.sessions)
         route = self.router.open(session, call_id)
         identity = Identity(session, call_id, None, "gateway-0", self.now_us)
-        self.sessions.append(Session(identity, route, Limits(), lambda: self.now_us))
+        self.sessions.append(
+            Session(identity, route, Limits(), lambda: self.now_us, lambda _: None)
+        )
         self.router.attach(session, self.sessions[-1])
         return self.sessions[-1]
 

@@ -295,6 +295,8 @@ class _Touched:
         """Sync everything and close it."""
         if self._sync:
             for descriptor in self._descriptors:
+                durable.start_writing(descriptor)
+            for descriptor in self._descriptors:
                 os.fdatasync(descriptor)
             for folder in self._folders:
                 durable.sync_folder(Path(folder))

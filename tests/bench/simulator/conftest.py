@@ -51,7 +51,13 @@ class Recording:
             "tracks": tracks,
             "mixed": {"file": "mixed.wav", **self._store("mixed.wav", mix)},
             "events": [
-                {"kind": "dtmf", "tone": tone.tone, "participant": tone.participant}
+                {
+                    "kind": "dtmf",
+                    "at": "2026-11-23T10:00:01.000000Z",
+                    "offset_us": 1_000_000,
+                    "participant": tone.participant,
+                    "data": {"kind": "dtmf", "tone": tone.tone},
+                }
                 for tone in sent.tones
             ],
             "sessions": [],
@@ -101,7 +107,7 @@ class Recording:
             "started_at": "2026-11-23T10:00:00.000000Z",
             "offset_us": track.start * 1_000_000 // self._rate,
             "packets": counters,
-            "gaps": [{**gap, "cause": "lost"} for gap in gaps],
+            "gaps": [{**gap, "cause": "not_received"} for gap in gaps],
             **self._store(name, track.expected()),
         }
 

@@ -200,8 +200,9 @@ def test_counter_that_is_not_there_is_found(sent: SentCall, recording: Any) -> N
     assert check(sent, recording).faults == ["the manifest is not of its shape: KeyError 'late'"]
 
 
-def test_gap_that_was_none_is_found(sent: SentCall, recording: Any) -> None:
-    gap = {"start_us": 0, "length_us": 20_000, "cause": "lost"}
+@pytest.mark.parametrize("length_us", [20_000, 0, None])
+def test_gap_that_was_none_is_found(sent: SentCall, recording: Any, length_us: int | None) -> None:
+    gap = {"start_us": 0, "length_us": length_us, "cause": "not_received"}
     recording.manifest["tracks"][0]["gaps"] = [gap]
     recording.save()
     report = check(sent, recording)
@@ -220,14 +221,17 @@ def test_hole_that_is_not_declared_is_found(sent: SentCall, recording: Any) -> N
 
 
 def test_tones_that_are_missing_or_of_another_are_found(sent: SentCall, recording: Any) -> None:
-    for events in ([], [{"kind": "dtmf", "tone": "3", "participant": "8:acs:one"}]):
+    first, second = recording.manifest["events"]
+    of_another = {**first, "participant": "8:acs:one"}
+    other_key = {**first, "data": {"tone": "4"}}
+    for events in ([], [first], [of_another, second], [other_key, second]):
         recording.change(events=events)
         assert not check(sent, recording).are_events_right
 
 
 def test_events_of_other_kinds_are_no_tones(sent: SentCall, recording: Any) -> None:
     events = recording.manifest["events"]
-    recording.change(events=[{"kind": "metadata"}, *events])
+    recording.change(events=[{**events[0], "kind": "audio_metadata", "data": {}}, *events])
     assert check(sent, recording).faults == []
 
 

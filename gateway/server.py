@@ -1,0 +1,325 @@
+"""One front process: its life from the first look at the data folder to the last acknowledgement.
+
+The shell around the cores: the loop, the timers, the signals, and what may wait for a disk.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway import metrics
+from gateway.admission import Admitted, UpgradeRequest
+from gateway.bus.rendezvous import Endpoint, remove_dead_endpoints
+from gateway.bus.zmq import ZmqHub
+from gateway.catch_up import Read
+from gateway.clock import Clock
+from gateway.config import Config
+from gateway.errors import Unavailable
+from gateway.listener import Listener, TlsContext
+from gateway.log.adoption import Adopted, adopt
+from gateway.log.folder import dead_logs
+from gateway.log.ticks import Tick
+from gateway.log.writer import Log
+from gateway.router import Router
+from gateway.session import Identity, Limits, Session
+from gateway.websocket import Front, SocketLimits
+from gateway.wire.counters import PUBLISH_MS, Snapshot, publish
+from gateway.wire.layout import Layout
+
+logger = logging.getLogger(__name__)
+
+TEND_S = 0.05
+ADOPT_S = 1.0
+#: How long a draining process waits for acknowledgements once its calls are over.
+ACKNOWLEDGE_S = 6.0
+GOING_AWAY = 1001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line says of one front process."""
+
+    name: str
+    index: int
+    layout: Layout
+    listener: socket.socket
+    tls: TlsContext | None
+    drain_s: float
+    parent_fd: int | None = None
+    ready_fd: int | None = None
+
+
+class Server:
+    """Everything that one front process holds."""
+
+    def __init__(self, options: Options, config: Config) -> None:
+        """Take a place on the bus and begin a log. Raises `Unavailable`."""
+        self._options = options
+        self._config = config
+        self._clock = Clock()
+        self._boot_id = secrets.token_hex(8)
+        self._sessions_opened = 0
+        self._session_base = secrets.randbits(40) << 24
+        #: Bad packets of sessions that are over, by error class.
+        self.bad_packets: Counter[str] = Counter()
+        self.sessions: dict[int, Session] = {}
+        self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
+        self._stopping = asyncio.Event()
+        self._is_draining = False
+        layout = options.layout
+        try:
+            layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._endpoint = Endpoint(layout, self._boot_id)
+            remove_dead_endpoints(layout)
+            self.log = self._begin_log(layout)
+            self._hub = ZmqHub(self._endpoint.address)
+        except OSError as fault:
+            raise Unavailable(
+                f"the data folder {layout.data} cannot be used: {fault}; "
+                "make it writable or choose another with --data"
+            ) from fault
+        self.router = Router(config.pools, self.log, self._hub.send, self._run_read)
+
+    def _begin_log(self, layout: Layout) -> Log | None:
+        if all(pool.delivery != "replay" for pool in self._config.pools.values()):
+            return None
+        settings = self._config.log
+        return Log(
+            layout.log / self._options.name,
+            self._boot_id,
+            sync_ms=settings.sync_ms,
+            segment_s=settings.segment_s,
+            power=settings.durability == "power",
+        )
+
+    # -- life
+
+    async def run(self) -> None:
+        """Serve until told to stop, and then until everything is where it has to be."""
+        settings = self._config.gateway
+        loop = asyncio.get_running_loop()
+        self.front = Front(
+            self._admit,
+            SocketLimits(
+                handshake_s=settings.handshake_s,
+                message_bytes_max=settings.message_bytes_max,
+                ping_s=settings.ping_s,
+                pong_s=settings.pong_s,
+                close_s=settings.close_s,
+            ),
+        )
+        tls = self._options.tls
+        self._listener = Listener(self._options.listener, self.front, tls)
+        self._watch_signals(loop)
+        loop.add_reader(self._hub.fileno(), self._hear)
+        timers = [
+            self._every(settings.flush_ms / 1000, self._tick),
+            self._every(TEND_S, lambda: self.router.tend(self._clock())),
+            self._every(1.0, self.front.sweep),
+            self._every(PUBLISH_MS / 1000, self._publish),
+        ]
+        adopting = loop.create_task(self._adopt_dead_logs())
+        self._listener.start()
+        self._say_ready()
+        await self._stopping.wait()
+        await self._drain()
+        adopting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await adopting
+        for timer in timers:
+            timer.cancel()
+        loop.remove_reader(self._hub.fileno())
+        await self._leave()
+
+    def _watch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        if self._options.parent_fd is not None:
+            # End of pipe: the parent is dead.
+            loop.add_reader(self._options.parent_fd, self._parent_has_died, loop)
+
+    def _parent_has_died(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._options.parent_fd is not None:
+            loop.remove_reader(self._options.parent_fd)
+        self.stop()
+
+    def stop(self) -> None:
+        """Drain; asked for a second time, close what is left at once."""
+        if self._stopping.is_set():
+            self.front.close_all(GOING_AWAY, "the server stops")
+        self._stopping.set()
+
+    def _reload(self) -> None:
+        if self._options.tls is None:
+            return
+        try:
+            self._options.tls.reload()
+        except (OSError, ValueError) as fault:
+            logger.error("the old certificate stays in force: %s", fault)
+        else:
+            logger.info("certificate and key were read again")
+
+    def _say_ready(self) -> None:
+        self._publish()
+        if self._options.ready_fd is not None:
+            os.write(self._options.ready_fd, b"READY\n")
+            os.close(self._options.ready_fd)
+
+    async def _drain(self) -> None:
+        """No new calls; run the present ones out, and then be heard to the end."""
+        self._is_draining = True
+        self._listener.close()
+        self.router.drain()
+        logger.info("draining: %d sessions run", len(self.sessions))
+        if not await self._until(lambda: not self.front.sockets, self._options.drain_s):
+            self.front.close_all(GOING_AWAY, "the server stops")
+            limit_s = self._config.gateway.close_s + 1
+            if not await self._until(lambda: not self.front.sockets, limit_s):
+                self.front.abort_all()
+                await asyncio.sleep(0)
+        self._tick()
+        if not await self._until(self.router.is_idle, ACKNOWLEDGE_S):
+            logger.warning("not everything was acknowledged; the next process delivers the log")
+
+    async def _until(self, is_so: Callable[[], bool], limit_s: float) -> bool:
+        """Wait until something is so; False where it is not after `limit_s`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit_s
+        while not is_so():
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    async def _leave(self) -> None:
+        is_idle = self.router.is_idle()
+        self.router.leave()
+        if self.log is not None:
+            log = self.log
+            await asyncio.get_running_loop().run_in_executor(
+                self._disk, lambda: log.close(remove=is_idle)
+            )
+        self._hub.close()
+        self._endpoint.close()
+        self._disk.shutdown()
+
+    def _every(self, seconds: float, do: Callable[[], None]) -> "_Timer":
+        return _Timer(asyncio.get_running_loop(), seconds, do)
+
+    # -- sockets
+
+    def _admit(self, admitted: Admitted) -> Session:
+        """A session for a socket that may come in."""
+        self._sessions_opened += 1
+        session_id = self._session_base + self._sessions_opened
+        identity = Identity(
+            session_id,
+            admitted.call_id,
+            admitted.correlation_id,
+            self._options.name,
+            self._clock(),
+        )
+        settings = self._config.gateway
+        limits = Limits(settings.bad_packets_run_max, settings.streams_max)
+        route = self.router.open(session_id, admitted.call_id)
+        session = Session(identity, route, limits, self._clock, self._session_over)
+        self.router.attach(session_id, session)
+        self.sessions[session_id] = session
+        return session
+
+    def _session_over(self, session: Session) -> None:
+        self.bad_packets.update(session.bad_packets)
+        del self.sessions[session.id]
+
+    # -- bus
+
+    def _tick(self) -> None:
+        self._hear()
+        self.router.flush(self._clock())
+
+    def _hear(self) -> None:
+        """Take what workers have sent. The descriptor is edge-triggered: all of it."""
+        now_us = self._clock()
+        while (message := self._hub.receive()) is not None:
+            self.router.receive(*message, now_us)
+
+    # -- disk
+
+    def _run_read(self, read: Read, done: Callable[[list[Tick] | None], None]) -> None:
+        """Read where it may wait; an error is told as None, and asked again at the next tick."""
+        loop = asyncio.get_running_loop()
+
+        def finish(future: "asyncio.Future[list[Tick]]") -> None:
+            fault = future.exception()
+            if fault is not None:
+                logger.error("log: cannot be read: %s", fault)
+            done(None if fault is not None else future.result())
+
+        loop.run_in_executor(self._disk, read).add_done_callback(finish)
+
+    async def _adopt_dead_logs(self) -> None:
+        """Look after the logs of processes that have died."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self.log is not None and not self._is_draining:
+                for adopted in await loop.run_in_executor(self._disk, self._find_dead_logs):
+                    self.router.adopt(adopted)
+                    logger.info(
+                        "adopted the log of a dead process: %d frames of %d sessions",
+                        adopted.frames,
+                        len(adopted.sessions),
+                    )
+            await asyncio.sleep(ADOPT_S)
+
+    def _find_dead_logs(self) -> list[Adopted]:
+        found = [adopt(folder) for folder in dead_logs(self._options.layout.log)]
+        return [adopted for adopted in found if adopted is not None]
+
+    # -- what others may know
+
+    def _publish(self) -> None:
+        reason = "draining" if self._is_draining else self.log.fault if self.log else ""
+        snapshot = Snapshot(
+            process=self._options.name,
+            role="gateway",
+            pool=None,
+            index=self._options.index,
+            pid=os.getpid(),
+            at_us=self._clock(),
+            ready=not reason,
+            reason=reason,
+            series=metrics.series(self),
+        )
+        try:
+            publish(self._options.layout.metrics, snapshot)
+        except OSError as fault:
+            logger.debug("metrics are not published: %s", fault)
+
+
+class _Timer:
+    """Calls something again and again; a turn that comes late is not made up for."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, seconds: float, do: Callable[[], None]
+    ) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._do = do
+        self._handle = loop.call_later(seconds, self._turn)
+
+    def _turn(self) -> None:
+        self._handle = self._loop.call_later(self._seconds, self._turn)
+        self._do()
+
+    def cancel(self) -> None:
+        self._handle.cancel()
