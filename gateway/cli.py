@@ -6,7 +6,7 @@ it needs it imports when it runs.
 
 import traceback
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -39,7 +39,7 @@ class Commands(click.Group):
             if not isinstance(code, int):
                 traceback.print_exc()
                 ctx.exit(EX_SOFTWARE)
-            raise _failure(str(fault), code) from fault
+            _fail(str(fault), code)
 
 
 @click.group(
@@ -63,7 +63,7 @@ def _load(entry_point: EntryPoint) -> click.Command:
 
 def _broken(entry_point: EntryPoint, reason: str) -> click.Command:
     def fail() -> None:
-        raise _failure(f"the command `{entry_point.name}` cannot be loaded: {reason}", EX_SOFTWARE)
+        _fail(f"the command `{entry_point.name}` cannot be loaded: {reason}", EX_SOFTWARE)
 
     return click.Command(
         entry_point.name,
@@ -74,7 +74,6 @@ def _broken(entry_point: EntryPoint, reason: str) -> click.Command:
     )
 
 
-def _failure(line: str, code: int) -> click.ClickException:
-    failure = click.ClickException(line)
-    failure.exit_code = code
-    return failure
+def _fail(line: str, code: int) -> NoReturn:
+    click.echo(f"Error: {line}", err=True)
+    raise click.exceptions.Exit(code)

@@ -33,11 +33,7 @@ Name = Annotated[str, Meta(pattern=f"^{_NAME.pattern}$")]
 Seconds = Annotated[float, Meta(ge=0.1, le=3600)]
 
 
-class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: immutable, and no key that it does not know."""
-
-
-class UpSettings(_Settings):
+class UpSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[up]`: the parent process."""
 
     gateways: Annotated[int, Meta(ge=1, le=256)] = 1
@@ -47,7 +43,7 @@ class UpSettings(_Settings):
     drain_s: Annotated[float, Meta(ge=1, le=86_400)] = 30.0
 
 
-class GatewaySettings(_Settings):
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[gateway]`: each front process."""
 
     name: Name = "gateway"
@@ -67,7 +63,7 @@ class GatewaySettings(_Settings):
             raise ValueError("tls_cert and tls_key go together")
 
 
-class LogSettings(_Settings):
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[log]`: what a gateway keeps until every `replay` worker has made it safe."""
 
     sync_ms: Annotated[int, Meta(ge=1, le=10_000)] = 50

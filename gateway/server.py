@@ -10,14 +10,14 @@ import os
 import secrets
 import signal
 import socket
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway import metrics
-from gateway.admission import Admitted, UpgradeRequest
+from gateway.admission import Refusal, UpgradeRequest, admit
 from gateway.bus.rendezvous import Endpoint, remove_dead_endpoints
 from gateway.bus.zmq import ZmqHub
 from gateway.catch_up import Read
@@ -38,6 +38,7 @@ from gateway.wire.layout import Layout
 logger = logging.getLogger(__name__)
 
 TEND_S = 0.05
+SWEEP_S = 0.25
 ADOPT_S = 1.0
 #: How long a draining process waits for acknowledgements once its calls are over.
 ACKNOWLEDGE_S = 6.0
@@ -118,13 +119,13 @@ class Server:
             ),
         )
         tls = self._options.tls
-        self._listener = Listener(self._options.listener, self.front, tls)
+        self._listener = Listener(self._options.listener, self.front, tls, settings.handshake_s)
         self._watch_signals(loop)
         loop.add_reader(self._hub.fileno(), self._hear)
         timers = [
             self._every(settings.flush_ms / 1000, self._tick),
             self._every(TEND_S, lambda: self.router.tend(self._clock())),
-            self._every(1.0, self.front.sweep),
+            self._every(SWEEP_S, lambda: self.front.sweep(loop.time())),
             self._every(PUBLISH_MS / 1000, self._publish),
         ]
         adopting = loop.create_task(self._adopt_dead_logs())
@@ -218,8 +219,13 @@ class Server:
 
     # -- sockets
 
-    def _admit(self, admitted: Admitted) -> Session:
+    def _admit(self, request: UpgradeRequest) -> Session | Refusal:
         """A session for a socket that may come in."""
+        admitted = admit(request, lambda: str(uuid.uuid4()))
+        if isinstance(admitted, Refusal):
+            return admitted
+        if self._is_draining:
+            return Refusal(503, "the server stops", (("Retry-After", "1"),))
         self._sessions_opened += 1
         session_id = self._session_base + self._sessions_opened
         identity = Identity(

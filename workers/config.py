@@ -42,7 +42,7 @@ def load(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, RecursionError) as fault:
         raise ConfigError(str(path), f"cannot be read: {fault}") from fault
 
 
@@ -71,16 +71,16 @@ def check(document: Table) -> set[str]:
     return set(TABLES & document.keys())
 
 
-def _table(document: Table, name: str) -> dict[str, Any]:
+def _table(document: Table, name: str, within: str = "") -> dict[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, dict):
-        raise ConfigError(name, f"expected a table, got {type(table).__name__}")
+        raise ConfigError(f"{within}{name}", f"expected a table, got {type(table).__name__}")
     return table
 
 
 def _tables(document: Table, name: str) -> dict[str, Table]:
     tables = _table(document, name)
-    return {key: _table(tables, key) for key in tables}
+    return {key: _table(tables, key, f"{name}.") for key in tables}
 
 
 def _pools(tables: dict[str, Any]) -> dict[str, Pool]:
@@ -90,7 +90,7 @@ def _pools(tables: dict[str, Any]) -> dict[str, Pool]:
         if not _POOL_NAME.fullmatch(name):
             raise ConfigError(f"pools.{name}", "a name has up to 32 of a-z, 0-9, - and _")
         defaults = msgspec.structs.asdict(pools[name]) if name in pools else {}
-        pools[name] = _pool(name, {**defaults, **_table(tables, name)})
+        pools[name] = _pool(name, {**defaults, **_table(tables, name, "pools.")})
     return pools
 
 

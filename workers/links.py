@@ -146,7 +146,9 @@ class WorkerLinks:
         """Take note of which gateways live; returns whom to connect to, and whom to disconnect."""
         vanished = [gateway for gateway in self._links if gateway not in gateways]
         for gateway in vanished:
-            self._consumer.forget(self._links.pop(gateway).key)
+            link = self._links.pop(gateway)
+            if not link.is_released:
+                self._consumer.forget(link.key)
         if self._is_draining:
             return [], vanished
         new = [gateway for gateway in gateways if gateway not in self._links]
@@ -172,8 +174,8 @@ class WorkerLinks:
             return
         if control is None:
             self.counters.unknown_messages += 1
-        elif control.link != link.key[1]:
-            return  # said to a link that we gave up
+        elif control.link != link.key[1] or link.is_released:
+            return  # said to a link that is over
         elif isinstance(control, Gone):
             self.counters.links_gone += 1
             self._give_up(link, now_us)

@@ -50,7 +50,6 @@ class Log:
         self._stopping = threading.Event()
         self.damages = Damages()
         self.bytes = 0
-        self.ticks_pending = 0
         self.write_errors = 0
         self.sync_errors = 0
         self.syncs = 0
@@ -88,6 +87,16 @@ class Log:
     def cursor(self, first: int) -> Cursor:
         """A place to read written ticks from."""
         return Cursor(self.folder, first, self.damages)
+
+    @property
+    def ticks_pending(self) -> int:
+        """Ticks that are only in memory."""
+        return len(self._pending)
+
+    @property
+    def segments(self) -> int:
+        """Segments that are kept."""
+        return len(self._firsts)
 
     def retire(self, first_needed: int) -> None:
         """Drop the segments that end before tick `first_needed`."""

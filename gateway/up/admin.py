@@ -2,6 +2,7 @@
 
 import platform
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
@@ -50,7 +51,7 @@ class Admin:
         return web.Response(text="ok\n")
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        page = generate_latest(_Families(families(self._state())))  # type: ignore[arg-type]
+        page = generate_latest(_Families(families(self._state())))
         return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
@@ -74,32 +75,31 @@ def families(state: State) -> list[Metric]:
 
 
 def _add_own(found: dict[str, Metric], state: State) -> None:
-    build = {"version": version("acs-ingest"), "python": platform.python_version()}
-    _add(found, "build_info", "gauge", "Version of the software; always 1.", build, 1)
-    restarts: dict[tuple[str, str], int] = {}
+    build = _family(found, "build_info", "gauge", "Version of the software; always 1.")
+    labels = {"version": version("acs-ingest"), "python": platform.python_version()}
+    build.add_sample(build.name, labels, 1.0)
+    lives = _family(found, "up", "gauge", "Whether the process lives.")
+    restarts: Counter[tuple[str, str]] = Counter()
     for child in state.children:
-        role, pool = child.place.role, child.place.pool or ""
-        labels = {"process": child.place.name, "role": role, "pool": pool}
-        _add(found, "up", "gauge", "Whether the process lives.", labels, child.pid is not None)
-        restarts[role, pool] = restarts.get((role, pool), 0) + child.restarts
-    text = "Processes that were started again."
+        kind = (child.place.role, child.place.pool or "")
+        labels = {"process": child.place.name, "role": kind[0], "pool": kind[1]}
+        lives.add_sample(lives.name, labels, float(child.pid is not None))
+        restarts[kind] += child.restarts
+    total = _family(found, "restarts", "counter", "Processes that were started again.")
     for (role, pool), number in restarts.items():
-        _add(found, "restarts", "counter", text, {"role": role, "pool": pool}, number)
+        total.add_sample(f"{total.name}_total", {"role": role, "pool": pool}, float(number))
 
 
 def _add_snapshot(found: dict[str, Metric], snapshot: Snapshot) -> None:
     process = {"process": snapshot.process}
-    text = "Whether the process says that it is ready."
-    _add(found, "ready", "gauge", text, process, snapshot.ready)
+    ready = _family(found, "ready", "gauge", "Whether the process says that it is ready.")
+    ready.add_sample(ready.name, process, float(snapshot.ready))
     for series in snapshot.series:
-        labels = {**series.labels, **process}
-        _add(found, series.name, series.kind, series.help, labels, series.value)
+        family = _family(found, series.name, series.kind, series.help)
+        suffix = "_total" if family.type == "counter" else ""
+        family.add_sample(family.name + suffix, {**series.labels, **process}, series.value)
 
 
-def _add(
-    found: dict[str, Metric], name: str, kind: str, text: str, labels: dict[str, str], value: float
-) -> None:
+def _family(found: dict[str, Metric], name: str, kind: str, text: str) -> Metric:
     name = PREFIX + name
-    family = found.setdefault(name, Metric(name, text, kind))
-    suffix = "_total" if family.type == "counter" else ""
-    family.add_sample(name + suffix, labels, float(value))
+    return found.setdefault(name, Metric(name, text, kind))

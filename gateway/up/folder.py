@@ -136,7 +136,7 @@ def _in_use(layout: Layout) -> str:
 
 
 def _unusable(layout: Layout, fault: OSError) -> Unavailable:
-    if isinstance(fault, FileExistsError | NotADirectoryError):
+    if isinstance(fault, FileExistsError):
         reason = f"{fault.filename} is not a folder"
     else:
         reason = f"{fault.strerror}{f' ({fault.filename})' if fault.filename else ''}"

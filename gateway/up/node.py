@@ -11,11 +11,12 @@ from contextlib import suppress
 from functools import partial
 
 from gateway.address import bind, bound_address
+from gateway.errors import EX_CONFIG
 from gateway.up.admin import Admin
 from gateway.up.folder import Claim, Running, claim, iso_now, write_processes
 from gateway.up.plan import Commands, Inherited, Plan, command_line
 from gateway.up.state import State, of_children
-from gateway.up.supervisor import EX_CONFIG, Place, Signal, Start, Supervisor
+from gateway.up.supervisor import Place, Signal, Start, Supervisor
 from gateway.wire.counters import collect
 from gateway.wire.layout import Layout
 
@@ -38,7 +39,8 @@ def serve(plan: Plan, announce: Callable[[str], None], commands: Commands = comm
             admin = None
             if plan.admin is not None:
                 admin = bind(plan.admin, "--admin, or none with --admin off")
-            asyncio.run(_serve(Node(plan, layout, listener, held, announce, commands), admin))
+            node = Node(plan, layout, listener, held=held, announce=announce, commands=commands)
+            asyncio.run(_serve(node, admin))
     finally:
         held.close()
 
@@ -63,6 +65,7 @@ class Node:
         plan: Plan,
         layout: Layout,
         listener: socket.socket,
+        *,
         held: Claim,
         announce: Callable[[str], None],
         commands: Commands,

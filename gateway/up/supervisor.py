@@ -10,17 +10,16 @@ watched: a recorder that dies while gateways drain starts again.
 
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from gateway.errors import EX_CONFIG
 from gateway.wire.topology import FINISH_POOL
 
 DELAY_US_MIN = 100_000
 DELAY_US_MAX = 10_000_000
 #: Who lived so long begins again with the shortest delay.
 LIFE_US_MIN = 30_000_000
-#: A process that refuses its configuration: nothing but a change of the file helps.
-EX_CONFIG = 78
 
 #: What workers and `finish` need after the gateways' last call was closed.
 WORKERS_S = 12.0
@@ -32,7 +31,8 @@ KILL_US_MAX = 500_000
 Role = Literal["gateway", "worker"]
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Place:
     """A process that the node should have."""
 
     role: Role
@@ -86,7 +86,7 @@ class _Stage:
     children: list[Child]
     deadline_us: int = 0
     told: bool = False
-    killed: bool = field(default=False)
+    killed: bool = False
 
     def live(self) -> list[tuple[Place, int]]:
         return [(child.place, child.pid) for child in self.children if child.pid is not None]
@@ -161,6 +161,7 @@ class Supervisor:
         child.pid, child.accepts = None, False
         if now_us - child.started_us >= LIFE_US_MIN:
             child.delay_us = DELAY_US_MIN
+        # Nothing but a change of the file helps a process that refuses its configuration.
         delay_us = _postpone(child, now_us, DELAY_US_MAX if code == EX_CONFIG else child.delay_us)
         return delay_us if child in self._watched() else None
 

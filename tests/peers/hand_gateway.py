@@ -16,10 +16,8 @@ def ramp(position, samples=PACKET):
     return (np.arange(position, position + samples) % 30000 + 1).astype("<i2")
 
 
-def frame(kind, stream, payload=b"", session=SESSION, seq=0, samples=0, position=0, flags=0):
-    head = FRAME.pack(
-        kind, flags, stream, len(payload), session, seq, samples, NO_STAMP, position
-    )
+def frame(kind, stream, payload=b"", session=SESSION, *, seq=0, samples=0, position=0, flags=0):
+    head = FRAME.pack(kind, flags, stream, len(payload), session, seq, samples, NO_STAMP, position)
     return head, payload
 
 
@@ -37,17 +35,26 @@ def open_stream(stream=1, session=SESSION, rate=RATE, participant="8:alice", zer
     return frame(FrameKind.OPEN, stream, descriptor.pack(body), session)
 
 
-def audio(seq, position=None, stream=1, session=SESSION, samples=PACKET, flags=0):
+def audio(seq, position=None, stream=1, session=SESSION, *, samples=PACKET, flags=0):
     position = seq * samples if position is None else position
     payload = ramp(position, samples).tobytes()
     if flags & (FrameFlag.DROPPED | FrameFlag.NO_DATA):
         payload = b""
-    return frame(FrameKind.AUDIO, stream, payload, session, seq, samples, position, flags)
+    return frame(
+        FrameKind.AUDIO,
+        stream,
+        payload,
+        session,
+        seq=seq,
+        samples=samples,
+        position=position,
+        flags=flags,
+    )
 
 
 def event(seq, session=SESSION, kind="dtmf"):
     body = descriptor.Event(kind=kind, at_us=5)
-    return frame(FrameKind.EVENT, 0, descriptor.pack(body), session, seq)
+    return frame(FrameKind.EVENT, 0, descriptor.pack(body), session, seq=seq)
 
 
 def close_stream(stream=1, session=SESSION):

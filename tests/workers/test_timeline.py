@@ -237,9 +237,7 @@ def test_block_shorter_than_a_sample_is_one():
 
 
 @given(
-    packets=st.lists(
-        st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=40
-    ),
+    packets=st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=40),
     block_ms=st.sampled_from([1, 10, 20, 37, 500]),
     again=st.integers(0, 10),
 )

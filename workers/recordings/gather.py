@@ -34,7 +34,7 @@ _FRAME_SAMPLES_MAX = 32 * 1024
 #: After the first sample: weeks. What lies further is no place but a fault.
 _SAMPLES_MAX = 2**37
 #: Audio brought into order at a time.
-_CHUNK_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 1 * 1024 * 1024
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]

@@ -76,7 +76,7 @@ class _File:
         offset = max(0, offset)
         self._end = max(self._end, offset + len(pcm))
         self._is_written = False
-        if block.filled == len(block.pcm):
+        if block.filled == len(block.pcm) and not pcm.any():
             return  # silence is a hole; where something lies already, it stays
         if self._pending:
             last_offset, audio = self._pending[-1]

@@ -1,0 +1,82 @@
+"""What a front process counts, as series for `/metrics`. Counters are plain integers elsewhere."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from gateway.wire.counters import Series
+
+if TYPE_CHECKING:
+    from gateway.server import Server
+
+Kind = Literal["counter", "gauge"]
+
+
+def series(server: "Server") -> list[Series]:
+    """Every figure of a front process, as it stands now."""
+    return [*_front(server), *_router(server), *_log(server)]
+
+
+def _one(name: str, kind: Kind, text: str, value: float, **labels: str) -> Series:
+    return Series(name=name, kind=kind, help=text, value=value, labels=labels)
+
+
+def _front(server: "Server") -> Iterator[Series]:
+    front = server.front.counters
+    yield _one("sessions", "gauge", "Sockets that carry a call now.", len(server.sessions))
+    for name, text, value in front.totals():
+        yield _one(name, "counter", text, value)
+    for name, label, text, values in front.breakdowns():
+        for key, value in sorted(values.items()):
+            yield _one(name, "counter", text, value, **{label: key})
+    bad = server.bad_packets.copy()
+    for session in server.sessions.values():
+        bad.update(session.bad_packets)
+    for error, count in sorted(bad.items()):
+        yield _one("bad_packets", "counter", "Packets that could not be used.", count, error=error)
+
+
+def _router(server: "Server") -> Iterator[Series]:
+    router = server.router
+    yield _one("frames", "counter", "Frames that left sessions, of all kinds.", router.frames)
+    yield _one("ticks", "counter", "Flushes that had frames.", router.tick - 1)
+    yield _one(
+        "replayed_frames",
+        "counter",
+        "Frames read back from a log.",
+        router.catch_ups.replayed_frames,
+    )
+    yield _one("catch_ups", "gauge", "Links that are served from a log.", len(router.catch_ups))
+    yield _one("links_lost", "counter", "Workers that died or hung.", router.links_lost)
+    yield _one(
+        "stale_messages",
+        "counter",
+        "Messages on links that were over; refused.",
+        router.stale_messages,
+    )
+    yield _one(
+        "bad_messages", "counter", "Messages of workers that were none.", router.bad_messages
+    )
+    for pool in router.pools.values():
+        yield _one("workers", "gauge", "Workers of a pool.", len(pool.links), pool=pool.name)
+        in_flight = sum(link.batches_in_flight for link in pool.links)
+        yield _one(
+            "batches_in_flight", "gauge", "Batches not made safe.", in_flight, pool=pool.name
+        )
+        for reason, count in sorted(pool.dropped.items()):
+            text = "Frames that a pool was not given."
+            yield _one("dropped_frames", "counter", text, count, pool=pool.name, reason=reason)
+
+
+def _log(server: "Server") -> Iterator[Series]:
+    log = server.log
+    if log is None:
+        return
+    yield _one("log_bytes", "counter", "Bytes written to the log.", log.bytes)
+    yield _one("log_syncs", "counter", "Syncs of the log.", log.syncs)
+    yield _one("log_write_errors", "counter", "Writes that the disk refused.", log.write_errors)
+    yield _one("log_sync_errors", "counter", "Syncs that failed.", log.sync_errors)
+    yield _one("log_segments", "gauge", "Segments that are kept.", log.segments)
+    yield _one("log_pending_ticks", "gauge", "Ticks in memory, not yet written.", log.ticks_pending)
+    for what, count in vars(log.damages).items():
+        text = "What was not sound when the log was read."
+        yield _one("log_damages", "counter", text, count, what=what)
