@@ -97,8 +97,21 @@ class Link:
             self.sent_us = now_us
         return Sent.DONE
 
-    def shorten(self, now_us: int) -> None:
-        """`newest`: throw away the audio that has waited for too long, but no OPEN or CLOSE."""
+    def send_newest(self, send: Send, now_us: int) -> Sent:
+        """`newest`: send what waits, and throw away what has waited for too long."""
+        self.waiting.extend(self.outbox)
+        while self.waiting:
+            sent = self.send(send, None, self.waiting[0], now_us)
+            if sent is Sent.UNREACHABLE:
+                return sent
+            if sent is Sent.FULL:
+                break
+            self.waiting.popleft()
+        self._shorten(now_us)
+        return Sent.DONE
+
+    def _shorten(self, now_us: int) -> None:
+        """Throw away the audio that has waited for too long, but no OPEN or CLOSE."""
         limit_us = now_us - self.pool.settings.queue_ms_max * 1000
         if not self.waiting or self.waiting[0].sent_us >= limit_us:
             return

@@ -175,30 +175,16 @@ class Router:
 
     def _post(self, link: Link) -> None:
         """Send a link what this tick has for it."""
-        if not link.pool.replays:
-            link.waiting.extend(link.outbox)
-            link.outbox.clear()
-            self._post_waiting(link)
-            return
-        tick = joined(link.outbox)
-        sent = link.send(self._send, None, tick, self._now_us)
+        if link.pool.replays:
+            tick = joined(link.outbox)
+            sent = link.send(self._send, None, tick, self._now_us)
+            if sent is Sent.FULL:
+                self._fall_behind(link, tick.number)
+        else:
+            sent = link.send_newest(self._send, self._now_us)
         if sent is Sent.UNREACHABLE:
             self._link_down(link, "unreachable")
-        elif sent is Sent.FULL:
-            self._fall_behind(link, tick.number)
         link.outbox.clear()
-
-    def _post_waiting(self, link: Link) -> None:
-        """`newest`: send what waits, and throw away what has waited for too long."""
-        while link.waiting:
-            sent = link.send(self._send, None, link.waiting[0], self._now_us)
-            if sent is Sent.UNREACHABLE:
-                self._link_down(link, "unreachable")
-                return
-            if sent is Sent.FULL:
-                break
-            link.waiting.popleft()
-        link.shorten(self._now_us)
 
     def _fall_behind(self, link: Link, tick: int) -> None:
         """A link without credit: its sessions go on from the log."""

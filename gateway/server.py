@@ -24,6 +24,7 @@ from gateway.catch_up import Read
 from gateway.clock import Clock
 from gateway.config import Config
 from gateway.errors import Unavailable
+from gateway.front import Front, SocketLimits
 from gateway.listener import Listener, TlsContext
 from gateway.log.adoption import Adopted, adopt
 from gateway.log.folder import dead_logs
@@ -31,7 +32,7 @@ from gateway.log.ticks import Tick
 from gateway.log.writer import Log
 from gateway.router import Router
 from gateway.session import Identity, Limits, Session
-from gateway.websocket import Front, SocketLimits
+from gateway.websocket import MediaSocket
 from gateway.wire.counters import PUBLISH_MS, Snapshot, publish
 from gateway.wire.layout import Layout
 
@@ -119,7 +120,12 @@ class Server:
             ),
         )
         tls = self._options.tls
-        self._listener = Listener(self._options.listener, self.front, tls, settings.handshake_s)
+        self._listener = Listener(
+            self._options.listener,
+            lambda: MediaSocket(self.front),
+            tls,
+            settings.handshake_s,
+        )
         self._watch_signals(loop)
         loop.add_reader(self._hub.fileno(), self._hear)
         timers = [

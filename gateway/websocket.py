@@ -8,11 +8,7 @@ while a fragmented message or a close is under way. Nothing else imports `websoc
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -21,6 +17,7 @@ from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
 from gateway.admission import Refusal, UpgradeRequest
+from gateway.front import Front, Handler
 
 logger = logging.getLogger(__name__)
 #: The protocol's own words hold paths and headers; nobody hears them.
@@ -37,88 +34,6 @@ GO_ON = 0
 NO_CODE = 1005
 INTERNAL_ERROR = 1011
 TOO_BIG = 1009
-
-
-class Handler(Protocol):
-    """What a socket hands its messages to."""
-
-    def receive(self, message: bytes, text: bool, /) -> int:
-        """One whole message, unmasked. Returns 0 to go on, or a code to close the socket with."""
-
-    def closed(self, code: int | None, proper: bool, /) -> None:
-        """The last call: nothing more comes. `proper`: a close frame came from the peer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SocketLimits:
-    """How long things may take, and how large a message may be."""
-
-    handshake_s: float = 5.0
-    message_bytes_max: int = 65_536
-    ping_s: float = 20.0
-    pong_s: float = 20.0
-    close_s: float = 5.0
-
-
-class FrontCounters:
-    """What happened at the door and on the sockets."""
-
-    def __init__(self) -> None:
-        self.accepted = 0
-        self.handshake_timeouts = 0
-        self.messages = 0
-        self.unsent_dropped = 0
-        self.handler_faults = 0
-        self.refused: Counter[str] = Counter()  # by HTTP status
-        self.closed: Counter[str] = Counter()  # by close code, `none` without a close frame
-
-    def totals(self) -> Iterator[tuple[str, str, int]]:
-        """(name, help, value) of each counter without labels."""
-        yield "upgrades", "Sockets that were upgraded.", self.accepted
-        yield (
-            "handshake_timeouts",
-            "Handshakes that were not done in time.",
-            self.handshake_timeouts,
-        )
-        yield "messages", "Messages read from sockets, on the usual lane.", self.messages
-        yield "unsent_dropped", "Messages to a peer that does not read.", self.unsent_dropped
-        yield "handler_faults", "Sockets closed by a fault of ours.", self.handler_faults
-
-    def breakdowns(self) -> Iterator[tuple[str, str, str, Counter[str]]]:
-        """(name, label, help, values) of each counter with a label."""
-        yield "refused", "status", "Requests that were not upgraded.", self.refused
-        yield "closes", "code", "Sockets that are over.", self.closed
-
-
-Admit = Callable[[UpgradeRequest], Handler | Refusal]
-
-
-class Front:
-    """Makes a `MediaSocket` for each connection, and looks after all of them."""
-
-    def __init__(self, admit: Admit, limits: SocketLimits) -> None:
-        self.admit = admit
-        self.limits = limits
-        self.counters = FrontCounters()
-        self.sockets: set[MediaSocket] = set()
-
-    def __call__(self) -> "MediaSocket":
-        return MediaSocket(self)
-
-    def sweep(self, now_s: float) -> None:
-        """Once a second: pings, and whatever took too long. `now_s` is the loop's time."""
-        for socket in tuple(self.sockets):
-            socket.sweep(now_s)
-
-    def close_all(self, code: int, reason: str) -> None:
-        """Close every socket in order; who has not upgraded yet is cut."""
-        for socket in tuple(self.sockets):
-            socket.close(code, reason)
-
-    def abort_all(self) -> None:
-        """Cut every socket that is left."""
-        for socket in tuple(self.sockets):
-            socket.abort()
 
 
 class MediaSocket(asyncio.Protocol):
@@ -188,8 +103,11 @@ class MediaSocket(asyncio.Protocol):
 
     # -- the usual lane
 
-    def feed(self, data: bytes | bytearray) -> None:
-        """Take bytes of the open socket, wherever they were read."""
+    def feed(self, data: bytes | bytearray) -> None:  # noqa: PLR0912  # one loop, for speed
+        """Take bytes of the open socket, wherever they were read.
+
+        Longer than a function should be: a call for each step would cost more than the steps do.
+        """
         if self._tail:
             self._tail += data
             if len(self._tail) < self._need:

@@ -80,6 +80,13 @@ class RunningNode:
             while not is_so():  # noqa: ASYNC110  # a file has no event
                 await asyncio.sleep(0.02)
 
+    async def settle(self) -> str:
+        """The ready line, once every child also hears signals."""
+        line = await self.line()
+        metrics = self.data / "run" / "metrics"
+        await self.until(lambda: len(list(metrics.glob("*.json"))) == len(self.processes()) - 1)
+        return line
+
     async def close(self) -> None:
         with suppress(ValueError):
             self.processes()
@@ -182,7 +189,7 @@ async def test_process_that_refuses_its_configuration_is_logged_with_the_way_out
 
 async def test_drain_goes_from_gateways_over_recorders_to_finish(node: RunningNode) -> None:
     await node.start()
-    await node.line()
+    await node.settle()
     node.process.send_signal(signal.SIGINT)
     code, _, _ = await node.end()
     assert 0 == code
@@ -197,7 +204,7 @@ async def test_process_that_does_not_end_is_killed_and_the_exit_is_still_orderly
     node.behave("gateway-0", "stubborn")
     node.behave("finish-0", "stubborn")
     await node.start(drain_s=1)
-    await node.line()
+    await node.settle()
     pids = node.pids()
     node.process.terminate()
     code, _, stderr = await node.end()
@@ -212,7 +219,7 @@ async def test_process_that_does_not_end_is_killed_and_the_exit_is_still_orderly
 async def test_second_signal_ends_at_once(node: RunningNode) -> None:
     node.behave("gateway-0", "twice")
     await node.start(drain_s=3600)
-    await node.line()
+    await node.settle()
     node.process.terminate()
     await node.until(lambda: "gateway-0 SIGTERM" in node.events())
     node.process.terminate()
@@ -224,7 +231,7 @@ async def test_second_signal_ends_at_once(node: RunningNode) -> None:
 async def test_socket_is_closed_when_a_drain_begins(node: RunningNode) -> None:
     node.behave("record-0", "stubborn")  # so that there is a time after the gateways' end
     await node.start(drain_s=60)
-    port = int((await node.line()).rsplit(":", 1)[1].split("/")[0])
+    port = int((await node.settle()).rsplit(":", 1)[1].split("/")[0])
     node.process.terminate()
     await node.until(lambda: "gateway-0" not in node.pids())
     with pytest.raises(ConnectionRefusedError):
@@ -235,7 +242,7 @@ async def test_death_of_the_parent_ends_its_children_and_the_next_one_waits_for_
     node: RunningNode,
 ) -> None:
     await node.start()
-    await node.line()
+    await node.settle()
     pids = node.pids()
     node.process.kill()
     await node.process.wait()
