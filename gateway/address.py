@@ -1,5 +1,6 @@
 """Where a process listens: HOST:PORT, what counts as loopback, and the bound socket."""
 
+import errno
 import ipaddress
 import re
 import socket
@@ -82,7 +83,10 @@ def _resolve(address: Address, option: str) -> list[tuple[int, tuple[str, int]]]
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as fault:
-        raise Unavailable(f"{option} {address}: the host is not known: {fault}") from fault
+        raise Unavailable(
+            f"the host of {address} cannot be resolved: {getattr(fault, 'strerror', fault)}; "
+            f"choose another with {option}"
+        ) from fault
     places = [(int(family), sockaddr) for family, _, _, _, sockaddr in found]
     return sorted(places, key=lambda place: place[0] != socket.AF_INET)  # type: ignore[arg-type] # typeshed also has the two integers of a Python without IPv6
 
@@ -94,7 +98,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _unavailable(address: Address, option: str, fault: OSError) -> Unavailable:
+    way_out = "stop what uses it or choose" if fault.errno == errno.EADDRINUSE else "choose"
     return Unavailable(
-        f"cannot listen on {address}: {fault.strerror or fault}; stop what uses it or choose "
-        f"another with {option}"
+        f"cannot listen on {address}: {fault.strerror or fault}; {way_out} another with {option}"
     )

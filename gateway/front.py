@@ -1,4 +1,4 @@
-"""What the sockets of a front process share: the door, the limits, the counters, the list of all."""
+"""What the sockets of a front process share: the door, the limits, the counters."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

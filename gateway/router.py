@@ -1,8 +1,6 @@
 """Which worker of each pool hears a call, and how a tick gets there.
 
-Pure: what sends, what reads and the time are handed in.
-
-A session has a *seat* in each pool: a link, and whether its frames go there live. Sessions with the
+Pure: what sends, what reads and the time are handed in. A session has a *seat* in each pool: a link, and whether its frames go there live. Sessions with the
 same live links share a route. At each tick what gathered in the routes is logged and sent. Whoever
 must have every frame (`replay`) and cannot take them live, because it has just come, has taken over
 from a dead worker or has no credit, is served by a *catch-up* from the log until that has reached
@@ -64,8 +62,6 @@ class Router:
         """Every link that lives."""
         return tuple(self._links.values())
 
-    # -- sessions
-
     def open(self, session: int, call_id: str) -> Route:
         """The route of a new session; `attach` its owner before the next tick."""
         routed = Routed(session, call_id, source=None)
@@ -123,8 +119,6 @@ class Router:
         """Exchange a session's route. Only while all routes are empty: order within a tick."""
         if routed.owner is not None:
             routed.owner.route = self._route(routed)
-
-    # -- ticks
 
     def flush(self, now_us: int) -> None:
         """One tick: log what gathered, send it to the live links, go on with the catch-ups."""
@@ -203,8 +197,6 @@ class Router:
                 seat.is_live = True
                 self._reroute(routed)
 
-    # -- adopted logs
-
     def adopt(self, adopted: Adopted) -> None:
         """Deliver the log of a dead gateway to every pool that must have every frame."""
         self._adopted.append(adopted)
@@ -217,8 +209,6 @@ class Router:
                 if pool.replays:
                     link = pool.link_for(routed.call_id)
                     self._sit(routed, pool, link, adopted.first, is_live=False)
-
-    # -- links
 
     def receive(self, peer: bytes, message: bytes, now_us: int) -> None:
         """Take one message of a worker."""
@@ -341,8 +331,6 @@ class Router:
             if seat is not None and seat.link is link:
                 yield routed, seat
 
-    # -- time
-
     def tend(self, now_us: int) -> None:
         """A few times a second: heartbeats, workers that hang, and what nobody needs any more."""
         self._now_us = now_us
@@ -377,7 +365,8 @@ class Router:
 
     def _passed(self, source: Adopted | None) -> int | None:
         """The first tick of a log that somebody still needs; None: nobody needs any."""
-        needed = [tick for link in self.links if (tick := self._needed(link, source)) is not None]
+        resumes = [self._resume(link, source) for link in self.links if link.pool.replays]
+        needed = [tick for tick in resumes if tick is not None]
         needed += [
             seat.since
             for routed in self._sessions.values()
@@ -388,9 +377,6 @@ class Router:
         if source is None:
             needed.append(self.tick)
         return min(needed, default=None)
-
-    def _needed(self, link: Link, source: Adopted | None) -> int | None:
-        return self._resume(link, source) if link.pool.replays else None
 
     def drain(self) -> None:
         """Tell every worker that this gateway takes no new calls."""

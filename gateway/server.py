@@ -103,8 +103,6 @@ class Server:
             power=settings.durability == "power",
         )
 
-    # -- life
-
     async def run(self) -> None:
         """Serve until told to stop, and then until everything is where it has to be."""
         settings = self._config.gateway
@@ -223,8 +221,6 @@ class Server:
     def _every(self, seconds: float, do: Callable[[], None]) -> "_Timer":
         return _Timer(asyncio.get_running_loop(), seconds, do)
 
-    # -- sockets
-
     def _admit(self, request: UpgradeRequest) -> Session | Refusal:
         """A session for a socket that may come in."""
         admitted = admit(request, lambda: str(uuid.uuid4()))
@@ -253,8 +249,6 @@ class Server:
         self.bad_packets.update(session.bad_packets)
         del self.sessions[session.id]
 
-    # -- bus
-
     def _tick(self) -> None:
         self._hear()
         self.router.flush(self._clock())
@@ -264,8 +258,6 @@ class Server:
         now_us = self._clock()
         while (message := self._hub.receive()) is not None:
             self.router.receive(*message, now_us)
-
-    # -- disk
 
     def _run_read(self, read: Read, done: Callable[[list[Tick] | None], None]) -> None:
         """Read where it may wait; an error is told as None, and asked again at the next tick."""
@@ -296,8 +288,6 @@ class Server:
     def _find_dead_logs(self) -> list[Adopted]:
         found = [adopt(folder) for folder in dead_logs(self._options.layout.log)]
         return [adopted for adopted in found if adopted is not None]
-
-    # -- what others may know
 
     def _publish(self) -> None:
         reason = "draining" if self._is_draining else self.log.fault if self.log else ""

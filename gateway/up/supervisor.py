@@ -213,10 +213,14 @@ def _stages(children: list[Child]) -> list[_Stage]:
 
 
 def _drain_deadlines(now_us: int, drain_us: int, gateways_us: int) -> tuple[int, int, int]:
-    """When what is left of each stage is killed; the last leaves time to be gone by `drain_us`."""
+    """When what is left of each stage is killed; the last leaves time to be gone by `drain_us`.
+
+    Gateways get most of it: after their part they still wait for close frames and acknowledgements,
+    and what a stage does not use the next one has.
+    """
     last_us = now_us + drain_us - min(KILL_US_MAX, drain_us // 10)
     rest_us = last_us - (now_us + gateways_us)
-    return last_us - rest_us // 2, last_us - rest_us // 4, last_us
+    return last_us - rest_us // 4, last_us - rest_us // 8, last_us
 
 
 def _postpone(child: Child, now_us: int, delay_us: int) -> int:

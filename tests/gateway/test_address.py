@@ -61,7 +61,7 @@ def test_addresses_that_others_reach_are_refused_with_the_way_out(host: str) -> 
 
 
 def test_host_that_nobody_knows_is_not_to_be_had() -> None:
-    with pytest.raises(Unavailable, match="the host is not known"):
+    with pytest.raises(Unavailable, match="cannot be resolved"):
         require_loopback(Address("no such host", 0), "--listen")
 
 
@@ -82,3 +82,8 @@ def test_port_in_use_is_named_with_the_way_out() -> None:
         f"cannot listen on {address}: Address already in use; stop what uses it or choose another "
         "with --listen"
     ) == str(caught.value)
+
+
+def test_address_of_another_machine_is_named_with_the_way_out() -> None:
+    with pytest.raises(Unavailable, match=r"192\.0\.2\.1:0: .*; choose another with --listen"):
+        bind(Address("192.0.2.1", 0), "--listen")

@@ -1,6 +1,6 @@
 """What lies in a recording's folder: sessions with their streams, as the recorder left them.
 
-Reading never fails for damage: what cannot be read is left out and counted in `faults`.
+Reading never fails for damage: what nothing describes any more is left out, counted in `faults`.
 """
 
 import os
@@ -125,7 +125,7 @@ def _read_session(contents: Contents, session: str, numbers: set[int]) -> Sessio
     read = SessionContents(
         session, said.first(OPEN, SessionOpen), said.last(CLOSE, SessionClose), said.events()
     )
-    contents.faults += said.faults + (read.opened is None)
+    contents.faults += read.opened is None
     for number in sorted(numbers - {SESSION_STREAM}):
         stream = _read_stream(contents, session, number)
         if stream is None:
@@ -140,7 +140,6 @@ def _read_stream(contents: Contents, session: str, number: int) -> StreamContent
     said = _said(contents, session, number)
     opened = said.first(OPEN, StreamOpen)
     closed = said.last(CLOSE, StreamClose)
-    contents.faults += said.faults
     if opened is None or opened.sample_rate <= 0:
         return None
     audio = contents.folder / STREAMS / f"{stream_name(session, number)}.wav"

@@ -5,6 +5,7 @@ Every append begins with a line break, so a torn line never spoils the next one.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -26,12 +27,10 @@ class _Named(msgspec.Struct):
 
 
 class Descriptions:
-    """The lines of one file, by name, in the order of the file."""
+    """The lines of one file, by name, in the order of the file. Torn ones are left out."""
 
-    def __init__(self, lines: dict[str, list[bytes]], faults: int) -> None:
+    def __init__(self, lines: dict[str, list[bytes]]) -> None:
         self._lines = lines
-        #: Lines that cannot be read, a torn one among them.
-        self.faults = faults
 
     def first(self, name: str, kind: type[Descriptor]) -> Descriptor | None:
         """The first valid line of that name: what OPEN and EVENT say does not change."""
@@ -45,10 +44,8 @@ class Descriptions:
         """Every valid line of that name."""
         valid = []
         for line in self._lines.get(name, ()):
-            try:
+            with suppress(msgspec.DecodeError):
                 valid.append(msgspec.json.decode(line, type=kind))
-            except msgspec.DecodeError:
-                self.faults += 1
         return valid
 
     def events(self) -> list[tuple[int, Event]]:
@@ -85,16 +82,11 @@ def read_descriptions(path: Path) -> Descriptions:
     try:
         descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
-        return Descriptions({}, 0)
+        return Descriptions({})
     with open(descriptor, "rb") as file:
         data = file.read()
     lines: dict[str, list[bytes]] = {}
-    faults = 0
     for line in data.split(b"\n"):
-        if not line.strip():
-            continue
-        try:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             lines.setdefault(msgspec.json.decode(line, type=_Named).name, []).append(line)
-        except msgspec.DecodeError:
-            faults += 1
-    return Descriptions(lines, faults)
+    return Descriptions(lines)

@@ -22,16 +22,16 @@ def union(rows: NDArray[np.int64]) -> Intervals:
 
 def subtract(these: Intervals, those: Intervals) -> Intervals:
     """What these cover and those do not."""
+    cuts = those.tolist()
+    firsts = np.searchsorted(those[:, 1], these[:, 0], side="right").tolist()
     pieces: list[tuple[int, int]] = []
-    for begin, end in these.tolist():
+    for (begin, end), index in zip(these.tolist(), firsts, strict=True):
         at = begin
-        first = int(np.searchsorted(those[:, 1], begin, side="right"))
-        for cut_begin, cut_end in those[first:].tolist():
-            if cut_begin >= end:
-                break
-            if cut_begin > at:
-                pieces.append((at, cut_begin))
-            at = max(at, cut_end)
+        while index < len(cuts) and cuts[index][0] < end:
+            if cuts[index][0] > at:
+                pieces.append((at, cuts[index][0]))
+            at = cuts[index][1]
+            index += 1
         if at < end:
             pieces.append((at, end))
     return np.array(pieces, np.int64).reshape(-1, 2)

@@ -3,7 +3,8 @@
     child.py NAME DATA PARENT_FD READY_FD
 
 How it behaves stands in DATA/behaviour/NAME: `exit CODE`, `unready`, `stubborn` (only SIGKILL ends
-it) or `twice` (a second SIGTERM ends it). What happens to it is appended to DATA/events.
+it), `twice` (a second SIGTERM ends it) or `lingers` (for a while, when its parent is dead). What
+happens to it is appended to DATA/events.
 """
 
 import json
@@ -46,6 +47,7 @@ def main() -> None:
     path = DATA / "behaviour" / NAME
     behaviour = path.read_text() if path.exists() else ""
     tell("started")
+    print("a plug-in that prints", flush=True)
     if behaviour.startswith("exit"):
         sys.exit(int(behaviour.split()[1]))
     hears, says = os.pipe()
@@ -66,6 +68,7 @@ def live(behaviour: str, hears: int) -> None:
         readable, _, _ = select.select([hears, PARENT], [], [], 0.5)
         publish(ready=behaviour != "unready")
         if PARENT in readable and behaviour != "stubborn":
+            time.sleep(0.7 if behaviour == "lingers" else 0)
             tell("orphaned")
             return
         for number in os.read(hears, 64) if hears in readable else b"":

@@ -180,7 +180,7 @@ async def test_process_that_refuses_its_configuration_is_logged_with_the_way_out
     await node.until(lambda: "finish-0" not in node.pids())
     node.process.terminate()
     _, _, stderr = await node.end()
-    lines = [json.loads(line)["message"] for line in stderr.splitlines()]
+    lines = [json.loads(line)["message"] for line in stderr.splitlines() if line.startswith("{")]
     expected = (
         "finish-0 refuses its configuration; mend it and try `acs-ingest check`; next start in 10 s"
     )
@@ -241,16 +241,17 @@ async def test_socket_is_closed_when_a_drain_begins(node: RunningNode) -> None:
 async def test_death_of_the_parent_ends_its_children_and_the_next_one_waits_for_them(
     node: RunningNode,
 ) -> None:
+    node.behave("gateway-0", "lingers")
     await node.start()
     await node.settle()
-    pids = node.pids()
+    before = len(node.events())
     node.process.kill()
     await node.process.wait()
     await node.start()
     assert (await node.line()).startswith("ready ")
-    orphaned = sorted(event for event in node.events() if "orphaned" in event)
-    assert ["finish-0 orphaned", "gateway-0 orphaned", "record-0 orphaned"] == orphaned
-    assert set() == set(pids.values()) & set(node.pids().values())
+    told = node.events()[before:]
+    assert {"finish-0 orphaned", "record-0 orphaned"} == set(told[:2])
+    assert "gateway-0 orphaned" == told[2]
 
 
 async def test_second_up_on_the_folder_is_one_line_with_the_first_ones_pid(
