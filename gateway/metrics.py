@@ -73,6 +73,8 @@ def _log(server: "Server") -> Iterator[Series]:
         return
     yield _one("log_bytes", "counter", "Bytes written to the log.", log.bytes)
     yield _one("log_syncs", "counter", "Syncs of the log.", log.syncs)
+    cpu_s = log.writer_cpu_s + log.syncer_cpu_s
+    yield _one("log_cpu_seconds", "counter", "CPU time of the log's threads.", cpu_s)
     yield _one("log_write_errors", "counter", "Writes that the disk refused.", log.write_errors)
     yield _one("log_sync_errors", "counter", "Syncs that failed.", log.sync_errors)
     yield _one("log_segments", "gauge", "Segments that are kept.", log.segments)

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from workers.recordings.counters import RecorderCounters
-from workers.recordings.gather import Bytes, Gather, LinkKey
+from workers.recordings.gather import Gather, LinkKey
+from workers.recordings.scatter import Bytes
 from workers.recordings.settings import RecordingSettings
 from workers.recordings.stream_files import StreamFiles
 

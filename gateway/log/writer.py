@@ -7,6 +7,7 @@ what is written survives the process, what is synced survives the power.
 import logging
 import os
 import threading
+import time
 from collections import deque
 from itertools import pairwise
 from pathlib import Path
@@ -53,6 +54,9 @@ class Log:
         self.write_errors = 0
         self.sync_errors = 0
         self.syncs = 0
+        #: CPU time of the two threads, each kept up by the thread itself.
+        self.writer_cpu_s = 0.0
+        self.syncer_cpu_s = 0.0
         #: Why the last write failed; empty while all is well.
         self.fault = ""
         self._writer = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
@@ -132,6 +136,7 @@ class Log:
             with self._guard:
                 self._pending.popleft()
             self._dirty.set()
+            self.writer_cpu_s = time.thread_time()
 
     def _write_until_done(self, tick: Tick) -> None:
         """Write one tick, again and again while the disk does not take it."""
@@ -207,6 +212,7 @@ class Log:
             if descriptor >= 0:
                 self._sync(descriptor)
                 os.close(descriptor)
+            self.syncer_cpu_s = time.thread_time()
             self._stopping.wait(self._sync_s)
 
     def _sync(self, descriptor: int) -> None:

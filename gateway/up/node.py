@@ -171,7 +171,7 @@ class Node:
     async def _start(self, place: Place) -> None:
         ear, mouth = os.pipe()
         inherited = Inherited(self._listener.fileno(), self._parent_end, mouth)
-        descriptors = [self._parent_end]
+        descriptors = [self._parent_end, self._lock]
         if place.role == "gateway":
             descriptors += [inherited.listener, mouth]
         try:

@@ -32,6 +32,8 @@ class Due(NamedTuple):
     folder: Path
     retires: bool
     not_before_us: int
+    #: The same as long as it is the same note, taken or not.
+    key: tuple[str, int]
 
 
 def mark_due(recordings: Path, folder: Path, *, sync: bool) -> None:
@@ -58,33 +60,47 @@ def put_away(due: Due) -> None:
     due.path.unlink(missing_ok=True)
 
 
-def scan(recordings: Path) -> tuple[list[Due], int]:
-    """Every note, and how many files there are none that can be understood."""
-    found: list[Due] = []
-    bad = 0
-    try:
-        names = sorted(os.listdir(recordings / DUE))
-    except FileNotFoundError:
-        return [], 0
-    for name in names:
-        if name.startswith("."):
-            continue  # about to become one
-        due = _read(recordings, recordings / DUE / name)
-        if due is None:
-            bad += 1
-        else:
-            found.append(due)
-    return found, bad
+class Notes:
+    """The notes of a data folder. Each is read once, so looking again costs little."""
 
+    def __init__(self, recordings: Path) -> None:
+        self._recordings = recordings
+        self._known: dict[tuple[str, int], Due | None] = {}
+        #: Files seen that are no notes.
+        self.bad = 0
 
-def _read(recordings: Path, path: Path) -> Due | None:
-    try:
-        note = msgspec.json.decode(path.read_bytes(), type=_Note)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    if not FOLDER.fullmatch(note.folder):
-        return None
-    return Due(path, recordings / note.folder, path.name.endswith(_RETIRE), note.not_before_us)
+    def scan(self) -> list[Due]:
+        """Every note there is."""
+        known = self._known
+        self._known = {}
+        try:
+            with os.scandir(self._recordings / DUE) as entries:
+                found = sorted((entry.name, entry.inode()) for entry in entries)
+        except FileNotFoundError:
+            found = []
+        for seen in found:
+            if seen in known:
+                self._known[seen] = known[seen]
+            elif not seen[0].startswith("."):  # about to become one
+                self._read(seen)
+        return [due for due in self._known.values() if due is not None]
+
+    def _read(self, seen: tuple[str, int]) -> None:
+        name, inode = seen
+        path = self._recordings / DUE / name
+        try:
+            note = msgspec.json.decode(path.read_bytes(), type=_Note)
+        except FileNotFoundError:
+            return  # another process was faster
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            note = _Note("")
+        if not FOLDER.fullmatch(note.folder):
+            self.bad += 1
+            self._known[seen] = None
+            return
+        folder = self._recordings / note.folder
+        key = name.removesuffix(_TAKEN), inode
+        self._known[seen] = Due(path, folder, name.endswith(_RETIRE), note.not_before_us, key)
 
 
 def _write(recordings: Path, folder: Path, suffix: str, not_before_us: int, *, sync: bool) -> None:

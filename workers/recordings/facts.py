@@ -59,10 +59,14 @@ def stream_facts(
     missing = np.diff(seqs, prepend=-1) - 1
     packet = _packet_before(present)
     gaps = _gaps(present, before, jumps, missing)
-    packets = counted or _count(entries, present, jumps, missing, packet, bad)
+    packets = counted or _count(present, jumps, missing, packet)
+    if counted is None:
+        packets.received, packets.bad = len(entries), bad
     sent = max(len(entries) if counted is None else counted.received, _last(seqs) + 1)
     if sent > _last(seqs) + 1:
-        gaps.append(StreamGap(max(_ends(present).tolist(), default=first_position), None, "damaged"))
+        gaps.append(
+            StreamGap(max(_ends(present).tolist(), default=first_position), None, "damaged")
+        )
     return StreamFacts(present, packets, gaps, sent == len(present), _usual(present))
 
 
@@ -112,13 +116,12 @@ def _gaps(
 
 
 def _count(
-    entries: Entries,
     present: Entries,
     jumps: NDArray[np.int64],
     missing: NDArray[np.intp],
     packet: NDArray[np.int64],
-    bad: int,
 ) -> Packets:
+    """All counters but `received` and `bad`."""
     flags = present["flags"]
     # Of a jump over damaged frames each of them explains a packet.
     away = np.maximum(np.maximum(jumps, 0) // packet - missing, 0)
@@ -129,11 +132,9 @@ def _count(
         return int(np.count_nonzero(flags & flag))
 
     return Packets(
-        received=len(entries),
         silent=count(FrameFlag.SILENT),
         lost=lost,
         late=count(FrameFlag.LATE),
         dropped=count(FrameFlag.DROPPED),
         filled=lost + int(away[clock].sum()) + count(FrameFlag.NO_DATA),
-        bad=bad,
     )

@@ -6,7 +6,7 @@ from gateway.wire.descriptor import Packets
 from gateway.wire.frame import FrameFlag
 from workers.recordings.facts import StreamGap
 from workers.recordings.intervals import NONE, Intervals, subtract, union
-from workers.recordings.manifest import TrackGap
+from workers.recordings.manifest import GapCause, TrackGap
 from workers.recordings.placing import US, Piece, count_flag
 
 
@@ -31,7 +31,7 @@ def track_gaps(pieces: list[Piece], begin: int, end: int) -> list[StreamGap]:
             gaps.extend(StreamGap(low, high - low, gap.cause) for low, high in left.tolist())
     holes = subtract(union(np.array([[begin, end]], np.int64)), union(_rows(pieces)))
     for low, high in subtract(holes, told).tolist():
-        cause = "gateway_died" if _broke_off_before(pieces, low) else "not_received"
+        cause: GapCause = "gateway_died" if _broke_off_before(pieces, low) else "not_received"
         gaps.append(StreamGap(low, high - low, cause))
     if pieces[-1].session.broke_off:
         gaps.append(StreamGap(end, None, "gateway_died"))
@@ -98,9 +98,12 @@ def _merged(gaps: list[StreamGap]) -> list[StreamGap]:
     merged: list[StreamGap] = []
     for gap in gaps:
         last = merged[-1] if merged else None
-        if last and last.cause == gap.cause and last.samples and gap.samples:
-            if last.position + last.samples == gap.position:
-                merged[-1] = last._replace(samples=last.samples + gap.samples)
-                continue
-        merged.append(gap)
+        if last and last.samples and gap.samples and _touch(last, gap):
+            merged[-1] = last._replace(samples=last.samples + gap.samples)
+        else:
+            merged.append(gap)
     return merged
+
+
+def _touch(one: StreamGap, next_one: StreamGap) -> bool:
+    return one.cause == next_one.cause and one.position + (one.samples or 0) == next_one.position

@@ -1,14 +1,13 @@
-"""What a recorder has taken and not yet written, and its way into per-stream runs. Pure. HOT.
+"""What a recorder has taken and not yet written: batches of some seconds. Pure. HOT.
 
-Batches come as they are; their audio is copied once into one buffer and once more, by numpy, into
-the order of the streams. Nothing here loops over frames in Python.
+Their audio is copied into one buffer as it comes; only OPEN, EVENT and CLOSE are looked at one by
+one.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from gateway.wire.descriptor import (
@@ -21,23 +20,13 @@ from gateway.wire.descriptor import (
     unpack,
 )
 from gateway.wire.errors import TruncatedError, WireError
-from gateway.wire.frame import FRAME_DTYPE, SESSION_STREAM, FrameFlag, FrameKind, unpack_batch
-from workers.recordings.index import Entries, is_dropped, pack_entries
-from workers.recordings.wave_file import SAMPLE_BYTES
+from gateway.wire.frame import FRAME_DTYPE, SESSION_STREAM, FrameKind, unpack_batch
+from workers.recordings.index import Entries
+from workers.recordings.scatter import Bytes, Discarded, StreamKey, StreamRuns, scatter
 
 LinkKey = tuple[str, int]
-StreamKey = tuple[int, int]  # session, stream
 
 _HEAD = np.dtype(FRAME_DTYPE)
-#: Of one frame: a packet's text is at most 64 KiB.
-_FRAME_SAMPLES_MAX = 32 * 1024
-#: After the first sample: weeks. What lies further is no place but a fault.
-_SAMPLES_MAX = 2**37
-#: Audio brought into order at a time.
-_CHUNK_BYTES = 1 * 1024 * 1024
-
-Bytes = NDArray[np.uint8]
-Integers = NDArray[np.int64]
 
 
 class Described(NamedTuple):
@@ -49,22 +38,6 @@ class Described(NamedTuple):
     stream: int
     seq: int
     descriptor: Body
-
-
-class StreamRuns(NamedTuple):
-    """What one stream gets: audio by first position, entries by first `seq`, ready to write."""
-
-    key: StreamKey
-    frames: int
-    audio: list[tuple[int, memoryview]]
-    entries: list[tuple[int, memoryview]]
-
-
-class Discarded(NamedTuple):
-    """AUDIO frames that are not written, by reason."""
-
-    bad: int
-    unknown: int
 
 
 class Gather:
@@ -142,72 +115,9 @@ class Gather:
         May be called again; the views are good until the next step. `discarded` gets one entry.
         """
         if not self._heads:
-            return
-        frames = _Frames.read(self._heads)
-        frames, bounds, first = frames.by_stream(first_positions)
-        discarded.append(frames.discarded)
+            return iter(())
         source = self.buffer[: self.size_bytes]
-        for begin, end in _chunks(frames.sizes, bounds):
-            yield from _scatter_chunk(source, frames, bounds[begin : end + 1], first[begin:end])
-
-
-class _Frames(NamedTuple):
-    """AUDIO frames as parallel arrays: headers, place in the buffer, bytes of audio they mean."""
-
-    heads: Entries
-    sources: Integers
-    sizes: Integers
-    discarded: Discarded
-
-    @classmethod
-    def read(cls, parts: list[Entries]) -> "_Frames":
-        heads = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        lengths = heads["length"].astype(np.int64)
-        sources = np.cumsum(lengths) - lengths
-        audio = heads["kind"] == FrameKind.AUDIO
-        sizes = np.where(is_dropped(heads), 0, heads["samples"].astype(np.int64) * SAMPLE_BYTES)
-        carried = (heads["flags"] & (FrameFlag.DROPPED | FrameFlag.NO_DATA)) == 0
-        sound = (lengths == np.where(carried, sizes, 0)) & (heads["samples"] <= _FRAME_SAMPLES_MAX)
-        kept = audio & sound
-        bad = int(np.count_nonzero(audio)) - int(np.count_nonzero(kept))
-        if len(heads) == np.count_nonzero(kept):
-            return cls(heads, sources, sizes, Discarded(0, 0))
-        return cls(heads[kept], sources[kept], sizes[kept], Discarded(bad, 0))
-
-    def by_stream(
-        self, first_positions: Mapping[StreamKey, int]
-    ) -> tuple["_Frames", Integers, list[StreamKey]]:
-        """Sorted by stream; where each stream begins and, last, where all end; their keys.
-
-        The sort is stable and its key is a mixture: should two streams ever share it, one of them
-        comes in several pieces, which costs a write.
-        """
-        mixed = self.heads["session"] + self.heads["stream"] * np.uint64(0x9E3779B97F4A7C15)
-        order = np.argsort(mixed, kind="stable")
-        heads = self.heads[order]
-        bounds = _bounds(heads)
-        keys = [(int(heads["session"][at]), int(heads["stream"][at])) for at in bounds[:-1]]
-        counts = np.diff(bounds)
-        first = np.array([first_positions.get(key, 0) for key in keys], np.int64)
-        known = np.repeat([key in first_positions for key in keys], counts).astype(bool)
-        offsets = heads["position"] - np.repeat(first, counts)
-        placed = known & (offsets >= 0) & (offsets <= _SAMPLES_MAX)
-        unknown = len(heads) - int(np.count_nonzero(known))
-        bad = len(heads) - int(np.count_nonzero(placed)) - unknown
-        frames = _Frames(
-            heads,
-            self.sources[order],
-            self.sizes[order],
-            Discarded(self.discarded.bad + bad, unknown),
-        )
-        if unknown or bad:
-            frames = frames._replace(
-                heads=heads[placed], sources=frames.sources[placed], sizes=frames.sizes[placed]
-            )
-            bounds = _bounds(frames.heads)
-            heads = frames.heads
-            keys = [(int(heads["session"][at]), int(heads["stream"][at])) for at in bounds[:-1]]
-        return frames, bounds, keys
+        return scatter(self._heads, source, first_positions, discarded)
 
 
 def _heads(message: bytes, offset: int, stride: int, frames: int) -> Entries:
@@ -230,96 +140,3 @@ def _described(link: LinkKey, head: np.void, payload: bytes) -> Described | None
     else:
         return None
     return Described(link, FrameKind(kind), session, stream, int(head["seq"]), descriptor)
-
-
-def _bounds(heads: Entries) -> Integers:
-    """Where a stream begins, and the end."""
-    sessions, streams = heads["session"], heads["stream"]
-    new = (sessions[1:] != sessions[:-1]) | (streams[1:] != streams[:-1])
-    inner = np.flatnonzero(new) + 1
-    outer = [0, len(heads)] if len(heads) else [0]
-    return np.concatenate((outer[:1], inner, outer[1:])).astype(np.int64)
-
-
-def _chunks(sizes: Integers, bounds: Integers) -> Iterator[tuple[int, int]]:
-    """Runs of whole streams of about `_CHUNK_BYTES`, as (first stream, stream after the last)."""
-    ends = np.concatenate(([0], np.cumsum(sizes)))[bounds]
-    begin = 0
-    while begin < len(bounds) - 1:
-        end = int(np.searchsorted(ends, ends[begin] + _CHUNK_BYTES, side="right")) - 1
-        end = max(end, begin + 1)
-        yield begin, end
-        begin = end
-
-
-def _scatter_chunk(
-    source: Bytes, frames: _Frames, bounds: Integers, keys: list[StreamKey]
-) -> Iterator[StreamRuns]:
-    low, high = int(bounds[0]), int(bounds[-1])
-    heads, sizes = frames.heads[low:high], frames.sizes[low:high]
-    ends = np.cumsum(sizes)
-    begins = ends - sizes
-    lengths = heads["length"].astype(np.int64)
-    # Zeros only where silence has to stand for packets without data.
-    make = np.zeros if ((lengths == 0) & (sizes > 0)).any() else np.empty
-    audio: Bytes = make(int(ends[-1]), np.uint8)
-    _copy(source, frames.sources[low:high], audio, begins, lengths)
-    audio_view = memoryview(audio.data)
-    entries_view = memoryview(pack_entries(heads).view(np.uint8).data)
-    entry_bytes = len(entries_view) // len(heads)
-
-    firsts = bounds[:-1] - low
-    jumps = np.concatenate(([True], heads["position"][1:] != _following(heads, sizes)[:-1]))
-    jumps[firsts] = True
-    breaks = np.concatenate(([True], heads["seq"][1:] != heads["seq"][:-1] + np.uint32(1)))
-    breaks[firsts] = True
-    audio_at, entries_at = np.flatnonzero(jumps), np.flatnonzero(breaks)
-    audio_of = np.searchsorted(audio_at, bounds - low).tolist()
-    entries_of = np.searchsorted(entries_at, bounds - low).tolist()
-    audio_runs = list(
-        zip(
-            heads["position"][audio_at].tolist(),
-            begins[audio_at].tolist(),
-            [*begins[audio_at[1:]].tolist(), len(audio)],
-            strict=True,
-        )
-    )
-    entry_runs = list(
-        zip(
-            heads["seq"][entries_at].tolist(),
-            entries_at.tolist(),
-            [*entries_at[1:].tolist(), len(heads)],
-            strict=True,
-        )
-    )
-    for index, key in enumerate(keys):
-        yield StreamRuns(
-            key,
-            int(bounds[index + 1] - bounds[index]),
-            [
-                (position, audio_view[begin:end])
-                for position, begin, end in audio_runs[audio_of[index] : audio_of[index + 1]]
-                if begin < end
-            ],
-            [
-                (seq, entries_view[begin * entry_bytes : end * entry_bytes])
-                for seq, begin, end in entry_runs[entries_of[index] : entries_of[index + 1]]
-            ],
-        )
-
-
-def _following(heads: Entries, sizes: Integers) -> Integers:
-    following: Integers = heads["position"] + sizes // SAMPLE_BYTES
-    return following
-
-
-def _copy(
-    source: Bytes, sources: Integers, target: Bytes, begins: Integers, lengths: Integers
-) -> None:
-    """Copy each frame's payload to its place: one step for each length that occurs."""
-    for length in np.unique(lengths).tolist():
-        if length:
-            chosen = np.flatnonzero(lengths == length)
-            windows = as_strided(source, (len(source) - length + 1, length), (1, 1))
-            places = as_strided(target, (len(target) - length + 1, length), (1, 1))
-            places[begins[chosen]] = windows[sources[chosen]]

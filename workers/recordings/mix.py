@@ -38,7 +38,7 @@ def make_mix(tracks: Sequence[MixInput], sample_rate: int, target: Path, *, sync
     readers = [_Reader(track, sample_rate) for track in tracks]
     output = durable.open_file(target, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
-        total = max(reader.end for reader in readers)
+        total = max((reader.end for reader in readers), default=0)
         for begin in range(0, total, _BLOCK_SAMPLES):
             block = np.zeros(min(_BLOCK_SAMPLES, total - begin), np.int32)
             for reader in readers:
@@ -102,4 +102,6 @@ class _Reader:
         data = os.pread(self._audio, length, self._at)
         self._left = 0 if len(data) < length else self._left - length // SAMPLE_BYTES
         self._at += len(data)
-        return np.frombuffer(data[: len(data) // SAMPLE_BYTES * SAMPLE_BYTES], "<i2").astype(np.int32)
+        return np.frombuffer(data[: len(data) // SAMPLE_BYTES * SAMPLE_BYTES], "<i2").astype(
+            np.int32
+        )

@@ -92,8 +92,7 @@ def _bad_packets(session: SessionContents, stream: StreamContents) -> int:
         firsts[other.opened.participant] = other.number
     whose = [event.participant for _, event in session.events if event.kind == "bad_packet"]
     return sum(
-        firsts.get(participant, session.streams[0].number) == stream.number
-        for participant in whose
+        firsts.get(participant, session.streams[0].number) == stream.number for participant in whose
     )
 
 
@@ -181,9 +180,7 @@ def _kept(pieces: list[Piece], stream: StreamContents, facts: StreamFacts) -> Ma
     """
     kept = facts.with_audio
     earlier = [
-        piece
-        for piece in pieces
-        if piece.stream.opened.participant == stream.opened.participant
+        piece for piece in pieces if piece.stream.opened.participant == stream.opened.participant
     ]
     if not earlier:
         return kept
@@ -194,7 +191,7 @@ def _kept(pieces: list[Piece], stream: StreamContents, facts: StreamFacts) -> Ma
     vague = found & np.isin(stamps, _repeated([*known, stamps[stamped]]))
     kept &= ~found
     if vague.any():
-        heard = set()
+        heard: set[tuple[int, bytes]] = set()
         for piece in earlier:
             matches = piece.facts.with_stamp & np.isin(
                 piece.facts.entries["stamp_us"], stamps[vague]

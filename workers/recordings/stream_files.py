@@ -18,10 +18,11 @@ from workers.recordings.counters import RecorderCounters
 from workers.recordings.descriptions import CLOSE, OPEN, append, event_name, pack_line
 from workers.recordings.due import mark_due
 from workers.recordings.folder import claim_folder, find_folder
-from workers.recordings.gather import Described, Discarded, Gather, LinkKey, StreamKey, StreamRuns
+from workers.recordings.gather import Described, Gather, LinkKey
 from workers.recordings.index import ENTRY_BYTES
 from workers.recordings.manifest import write_open_manifest
 from workers.recordings.names import STREAMS, stream_name
+from workers.recordings.scatter import Discarded, StreamKey, StreamRuns
 from workers.recordings.wave_file import HEADER_BYTES, SAMPLE_BYTES
 
 _OPEN_FILES_MAX = 256

@@ -68,7 +68,7 @@ def live(behaviour: str, hears: int) -> None:
         readable, _, _ = select.select([hears, PARENT], [], [], 0.5)
         publish(ready=behaviour != "unready")
         if PARENT in readable and behaviour != "stubborn":
-            time.sleep(0.7 if behaviour == "lingers" else 0)
+            time.sleep(1.5 if behaviour == "lingers" else 0)
             tell("orphaned")
             return
         for number in os.read(hears, 64) if hears in readable else b"":

@@ -246,7 +246,8 @@ async def test_death_of_the_parent_ends_its_children_and_the_next_one_waits_for_
     await node.settle()
     before = len(node.events())
     node.process.kill()
-    await node.process.wait()
+    killed = node.process  # its `wait` would also wait for stderr, which the children hold
+    await node.until(lambda: killed.returncode is not None)
     await node.start()
     assert (await node.line()).startswith("ready ")
     told = node.events()[before:]

@@ -1,0 +1,205 @@
+"""The rounds of a load bench: every server in turn, one loaded at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.load.processes import RigError, machine_busy_s, preferred, running_on, two_cpus
+from bench.load.rig import TICK_S, Caller, Load, Rig, shorten_naps
+from bench.load.servers import Server
+
+#: The first second of a call is not like the others: sockets, streams and baselines are new.
+WARM_UP_S = 1.2
+READY_S = 30.0
+SETTLE_S_MAX = 60.0
+QUIET_S = 0.3
+LATE_P99_MS_MAX = 5.0
+SPARE_DESCRIPTORS = 200
+SERVER_NICE, RIG_NICE = -10, -20
+
+Say = Callable[[str], None]
+
+
+class Settings(NamedTuple):
+    """What was asked for."""
+
+    sockets: int
+    seconds: float
+    rounds: int
+    servers: tuple[str, ...]
+
+
+class Turn(NamedTuple):
+    """One server in one round. CPU times are in us for one packet."""
+
+    server: str
+    round: int
+    load: Load
+    received: int | None  # None: the server does not say
+    server_us: float
+    worker_us: float | None
+    log_us: float | None
+    server_share: float  # of one CPU, while loaded and until all was safe
+    rig_share: float
+    elsewhere_share: float  # of one CPU, by processes that are not ours
+    fault: str  # why the turn does not count; empty where it does
+
+
+def measure(settings: Settings, say: Say) -> list[Turn]:
+    """All turns of all rounds. Raises `RigError`."""
+    _allow_descriptors(settings.sockets * len(settings.servers) + SPARE_DESCRIPTORS)
+    server_cpus, rig_cpus = two_cpus()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="acs-ingest-load-")))
+        stack.enter_context(running_on(rig_cpus))
+        servers: list[Server] = []
+        stack.callback(_end, servers)
+        # On a shared machine others would make the rig late, and servers read in gulps.
+        with preferred(SERVER_NICE):
+            servers.extend(
+                Server(name, folder / name, server_cpus, rig_cpus) for name in settings.servers
+            )
+        stack.enter_context(preferred(RIG_NICE))
+        shorten_naps()
+        rig = Rig()
+        stack.callback(rig.close)
+        _await_ready(servers)
+        calls = []
+        for server in servers:
+            say(f"{server.name}: pid {server.process.pid}, {settings.sockets} sockets")
+            calls.append((server, rig.dial(server.port, settings.sockets)))
+        gc.collect()
+        gc.freeze()
+        return _rounds(settings, rig, calls, say)
+
+
+def _rounds(
+    settings: Settings, rig: Rig, calls: list[tuple[Server, Caller]], say: Say
+) -> list[Turn]:
+    for server, caller in calls:
+        _turn(rig, server, caller, 0, min(WARM_UP_S, settings.seconds))
+    turns = []
+    for number in range(1, settings.rounds + 1):
+        for server, caller in calls:
+            turn = _turn(rig, server, caller, number, settings.seconds)
+            turns.append(turn)
+            say(
+                f"round {number} of {settings.rounds}, {server.name}: {turn.server_us:.2f} us, "
+                f"rig {turn.rig_share:.0%} of a CPU, late p99 {turn.load.late_p99_ms:.2f} ms, "
+                f"elsewhere {turn.elsewhere_share:.0%}{turn.fault and f'; INVALID: {turn.fault}'}"
+            )
+    return turns
+
+
+class _Reading(NamedTuple):
+    """Clocks at one moment."""
+
+    at_s: float
+    server_s: float
+    worker_s: float
+    log_s: float
+    rig_s: float
+    machine_s: float
+    messages: int
+
+
+def _read(server: Server) -> _Reading:
+    counts = server.counts()
+    return _Reading(
+        time.monotonic(),
+        server.process.cpu_s(),
+        server.worker.cpu_s() if server.worker else 0.0,
+        counts.log_cpu_s,
+        time.process_time(),
+        machine_busy_s(),
+        counts.messages,
+    )
+
+
+def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float) -> Turn:
+    """Load one server, and wait until all of it has been dealt with."""
+    before = _settled(rig, server, None)
+    load = rig.load(caller, max(1, round(seconds / TICK_S)))
+    after = _settled(rig, server, before.messages + load.sent)
+    received = after.messages - before.messages if server.counts_messages else None
+    wall_s = after.at_s - before.at_s
+    ours_s = sum(
+        getattr(after, name) - getattr(before, name) for name in ("server_s", "worker_s", "rig_s")
+    )
+    a_packet = 1e6 / max(1, load.sent)
+    has_log = server.worker is not None and after.log_s > 0
+    return Turn(
+        server=server.name,
+        round=number,
+        load=load,
+        received=received,
+        server_us=(after.server_s - before.server_s) * a_packet,
+        worker_us=(after.worker_s - before.worker_s) * a_packet if server.worker else None,
+        log_us=(after.log_s - before.log_s) * a_packet if has_log else None,
+        server_share=(after.server_s - before.server_s) / wall_s,
+        rig_share=load.rig_cpu_s / load.wall_s,
+        elsewhere_share=max(0.0, after.machine_s - before.machine_s - ours_s) / wall_s,
+        fault=fault_of(load, received, server.counts().dropped, rig.lost_sockets),
+    )
+
+
+def fault_of(load: Load, received: int | None, dropped: int, lost_sockets: int) -> str:
+    """Why a turn does not count; empty where it does."""
+    if lost_sockets:
+        return f"{lost_sockets} sockets were closed"
+    if load.unsent:
+        return f"{load.unsent} packets could not be sent"
+    if received is not None and received != load.sent:
+        return f"{load.sent} packets were sent and {received} received"
+    if dropped:
+        return f"{dropped} frames were dropped"
+    if load.late_p99_ms > LATE_P99_MS_MAX:
+        return f"the rig was {load.late_p99_ms:.1f} ms late"
+    return ""
+
+
+def _settled(rig: Rig, server: Server, messages: int | None) -> _Reading:
+    """The clocks once `messages` have come and all is safe, or when that takes too long."""
+    since_us = time.time_ns() // 1000
+    until_s = time.monotonic() + SETTLE_S_MAX
+    rig.wait(QUIET_S)
+    while server.counts_messages and time.monotonic() < until_s:
+        counts = server.counts()
+        is_fresh = counts.at_us > since_us + QUIET_S * 1e6 / 2
+        if is_fresh and not counts.in_flight and messages in (None, counts.messages):
+            break
+        rig.wait(0.02)
+    return _read(server)
+
+
+def _await_ready(servers: list[Server]) -> None:
+    until_s = time.monotonic() + READY_S
+    for server in servers:
+        server.process.wait_until_ready()
+        while not server.is_ready:
+            if time.monotonic() >= until_s and server.worker is not None:
+                raise server.worker.fault("did not join")
+            time.sleep(0.02)
+
+
+def _end(servers: list[Server]) -> None:
+    for server in servers:
+        server.stop()
+    for server in servers:
+        server.end()
+
+
+def _allow_descriptors(needed: int) -> None:
+    """Raise the soft limit; children inherit it. Raises `RigError`."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard not in (resource.RLIM_INFINITY,) and needed > hard:
+        raise RigError(f"{needed} descriptors are needed and {hard} allowed: fewer sockets, please")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
