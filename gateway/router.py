@@ -1,6 +1,6 @@
-"""Which worker of each pool hears a call, and how a tick gets there.
+"""Which worker of each pool hears a call, and how a tick gets there. Pure.
 
-Pure: what sends, what reads and the time are handed in. A session has a *seat* in each pool: a link, and whether its frames go there live. Sessions with the
+A session has a *seat* in each pool: a link, and whether its frames go there live. Sessions with the
 same live links share a route. At each tick what gathered in the routes is logged and sent. Whoever
 must have every frame (`replay`) and cannot take them live, because it has just come, has taken over
 from a dead worker or has no credit, is served by a *catch-up* from the log until that has reached

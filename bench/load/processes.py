@@ -12,6 +12,7 @@ from pathlib import Path
 
 READY_S = 30.0
 END_S = 20.0
+NICE = -10
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -98,16 +99,31 @@ def running_on(cpus: set[int]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def preferred(nice: int) -> Iterator[None]:
-    """This process, and what it starts meanwhile, have this priority, where we may have it."""
+def preferred() -> Iterator[None]:
+    """This process, and what it starts meanwhile, come before others, where that is allowed."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     try:
         yield
     finally:
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
+@contextlib.contextmanager
+def punctual() -> Iterator[None]:
+    """This process runs as soon as it is due, and its naps end in time, where that is allowed."""
+    policy, before = os.sched_getscheduler(0), os.sched_getparam(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/timerslack_ns").write_text("1000")
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, policy, before)
 
 
 def two_cpus() -> tuple[set[int], set[int]]:

@@ -136,15 +136,6 @@ class Rig:
         self._epoll.close()
 
 
-def shorten_naps() -> None:
-    """Let naps of this process end within some us of what was asked for, where Linux allows it."""
-    try:
-        with open("/proc/self/timerslack_ns", "w") as slack:
-            slack.write("1000")
-    except OSError:
-        return
-
-
 def _upgraded(port: int) -> socket.socket:
     """One socket through its upgrade."""
     request = (

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.load.processes import RigError, machine_busy_s, preferred, running_on, two_cpus
-from bench.load.rig import TICK_S, Caller, Load, Rig, shorten_naps
+from bench.load.processes import RigError, machine_busy_s, preferred, punctual, running_on, two_cpus
+from bench.load.rig import TICK_S, Caller, Load, Rig
 from bench.load.servers import Server
 
 #: The first second of a call is not like the others: sockets, streams and baselines are new.
@@ -22,7 +22,6 @@ SETTLE_S_MAX = 60.0
 QUIET_S = 0.3
 LATE_P99_MS_MAX = 5.0
 SPARE_DESCRIPTORS = 200
-SERVER_NICE, RIG_NICE = -10, -20
 
 Say = Callable[[str], None]
 
@@ -62,12 +61,11 @@ def measure(settings: Settings, say: Say) -> list[Turn]:
         servers: list[Server] = []
         stack.callback(_end, servers)
         # On a shared machine others would make the rig late, and servers read in gulps.
-        with preferred(SERVER_NICE):
+        with preferred():
             servers.extend(
                 Server(name, folder / name, server_cpus, rig_cpus) for name in settings.servers
             )
-        stack.enter_context(preferred(RIG_NICE))
-        shorten_naps()
+        stack.enter_context(punctual())
         rig = Rig()
         stack.callback(rig.close)
         _await_ready(servers)

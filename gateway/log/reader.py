@@ -45,12 +45,11 @@ class Cursor:
         if self._path is None:
             self._path = self._segment_of(self._first)
         while self._path is not None:
-            ticks = self._read_segment(self._path, bytes_max)
-            if ticks:
-                return ticks
+            # Looked up before reading: only a segment that had a successor then is complete.
             following = [path for path in segments(self._folder) if path > self._path]
-            if not following:
-                return []
+            ticks = self._read_segment(self._path, bytes_max)
+            if ticks or not following:
+                return ticks
             self._leave(self._path)
             self._path, self._offset = following[0], 0
         return []

@@ -26,7 +26,7 @@ def make(path: Path, samples: int, rate: int = 16_000) -> Path:
 def output_of(*command: str) -> str:
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=180).stdout
 
 
 @pytest.mark.parametrize("samples", [0, 1, 320, 16_000])
@@ -65,21 +65,23 @@ def test_audio_that_the_header_does_not_tell_of_yet_disturbs_nobody(tmp_path):
 def test_a_file_of_over_4_gib_is_rf64_with_the_audio_where_it_was(tmp_path):
     samples = 3 * GIB
     path = make(tmp_path / "a.wav", samples)
-    assert b"RF64" == path.read_bytes()[:4] if path.stat().st_size < GIB else _head(path)[:4]
-    assert b"data" == _head(path)[72:76]
+    with path.open("rb") as file:
+        header = file.read(HEADER_BYTES)
+    assert (b"RF64", b"ds64", b"data") == (header[:4], header[12:16], header[72:76])
     assert samples == soundfile.info(path).frames
     assert (16_000, samples) == wave_file.read_info(path)
 
 
-def test_soxi_and_ffprobe_read_rf64(tmp_path):
+def test_ffprobe_reads_rf64(tmp_path):
     path = str(make(tmp_path / "a.wav", 3 * GIB))
     assert f"{3 * GIB / 16_000:.6f}" == duration(path)
+
+
+@pytest.mark.long  # it reads all of the zeros
+@pytest.mark.timeout(200)
+def test_soxi_reads_rf64(tmp_path):
+    path = str(make(tmp_path / "a.wav", 3 * GIB))
     assert str(3 * GIB) == output_of("soxi", "-s", path).strip()
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEADER_BYTES)
 
 
 def test_the_longest_plain_file_is_plain_and_one_sample_more_is_not(tmp_path):
