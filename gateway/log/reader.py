@@ -57,9 +57,9 @@ class Cursor:
     def _segment_of(self, tick: int) -> Path | None:
         chosen = None
         for path in segments(self._folder):
-            if chosen is not None and (_first_tick(path) or 0) > tick:
-                break
-            chosen = path
+            first = _first_tick(path)
+            if chosen is None or (first is not None and first <= tick):
+                chosen = path
         return chosen
 
     def _read_segment(self, path: Path, bytes_max: int) -> list[Tick]:
@@ -116,7 +116,7 @@ class Cursor:
 
 
 def _first_tick(path: Path) -> int | None:
-    """Number of a segment's first tick; None where its header is damaged."""
+    """Number of a segment's first tick; None where its header is damaged or not yet written."""
     with path.open("rb") as segment:
         try:
             return unpack_segment_header(segment.read(SEGMENT.size)).first_tick

@@ -124,9 +124,7 @@ def read_pcm(path: Path) -> bytes:
     return path.read_bytes()[80:]
 
 
-def one_session(
-    session: Session, streams: dict[str | None, bytes], **closing: Any
-) -> list[Frame]:
+def one_session(session: Session, streams: dict[str | None, bytes], **closing: Any) -> list[Frame]:
     """A whole session: every participant speaks from position 0 on, at 16 kHz."""
     frames = [session.open()]
     for number, (participant, pcm) in enumerate(streams.items(), 1):

@@ -84,9 +84,9 @@ def test_every_counter_can_be_told_again():
         (960 + 640, 320, 0),
     ]
     facts = stream_facts(entries(*rows), 0, None, 3)
-    assert Packets(
-        received=5, silent=3, lost=2, late=1, dropped=1, filled=3, bad=3
-    ) == facts.packets
+    assert (
+        Packets(received=5, silent=3, lost=2, late=1, dropped=1, filled=3, bad=3) == facts.packets
+    )
 
 
 def test_a_gap_counts_in_packets_like_the_one_before_it():
