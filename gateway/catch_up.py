@@ -143,11 +143,13 @@ class CatchUps:
 
     def _read(self, catch_up: CatchUp, tick: int) -> None:
         catch_up.is_reading = True
+        # Taken before the read: what it does not find below is not to be found at all.
+        written = (self._log.written_up_to() if self._log else None) or tick
         self._run_read(
-            catch_up.reader(self._log), lambda ticks: self._has_read(catch_up, ticks, tick)
+            catch_up.reader(self._log), lambda ticks: self._has_read(catch_up, ticks, written)
         )
 
-    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None, tick: int) -> None:
+    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None, written: int) -> None:
         """Ticks have come from the disk; None where it failed, and is asked again."""
         catch_up.is_reading = False
         if ticks is None:
@@ -156,9 +158,9 @@ class CatchUps:
             catch_up.ticks = [read for read in ticks if read.number >= catch_up.next]
         elif catch_up.source is not None:
             catch_up.next = catch_up.source.last + 1
-        elif self._log is not None:
-            # What was written and cannot be found is damaged: go on behind it.
-            catch_up.next = min(tick, self._log.written_up_to() or tick)
+        elif catch_up.next < written:
+            # Damaged: go on behind it.
+            catch_up.next = written
             catch_up.restart()
 
     def _greet(self, catch_up: CatchUp) -> bool:

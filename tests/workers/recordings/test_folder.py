@@ -105,8 +105,7 @@ def test_many_that_claim_at_once_agree(recordings):
 
     def run():
         barrier.wait(10)
-        for number in range(20):
-            found.append((number, claim(recordings, f"call{number}")))
+        found.extend((number, claim(recordings, f"call{number}")) for number in range(20))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:

@@ -32,11 +32,9 @@ def run(frames, firsts):
     return files, discarded[0]
 
 
-def frame(session, stream, seq, position, payload=b"\1\2", flags=0, samples=None):
-    return (
-        *(session, stream, seq, position, payload, flags),
-        len(payload) // 2 if samples is None else samples,
-    )
+def frame(*place, payload=b"\1\2", flags=0, samples=None):
+    """`place`: session, stream, seq, position."""
+    return (*place, payload, flags, len(payload) // 2 if samples is None else samples)
 
 
 @given(st.data())
@@ -47,7 +45,7 @@ def test_every_sample_and_entry_of_a_known_stream_finds_its_place(data):
         seq, position = at[key]
         position += data.draw(st.sampled_from([0, 0, 5]))
         payload = data.draw(st.binary(min_size=0, max_size=4).map(lambda pcm: pcm * 2))
-        frames.append(frame(*key, seq, position, payload))
+        frames.append(frame(*key, seq, position, payload=payload))
         at[key] = seq + 1, position + len(payload) // 2
     firsts = {key: -7 for key in keys if key[0]}
     order = data.draw(st.permutations(frames + frames[:3]))
@@ -68,7 +66,7 @@ def test_contiguous_frames_of_interleaved_streams_are_one_run_each():
     for index, (session, stream, seq, position, _, _, samples) in enumerate(frames):
         heads[index] = (AUDIO, 0, stream, 2, session, seq, samples, 0, position)
     source = np.frombuffer(b"\1\2" * 40, np.uint8)
-    found = list(scatter([heads[:7], heads[7:]], source, {(9, 1): 0, (9, 2): 0}, []))
+    found = sorted(scatter([heads[:7], heads[7:]], source, {(9, 1): 0, (9, 2): 0}, []))
     assert [((9, 1), 1, 1), ((9, 2), 1, 1)] == [
         (runs.key, len(runs.audio), len(runs.entries)) for runs in found
     ]
@@ -79,14 +77,14 @@ def test_contiguous_frames_of_interleaved_streams_are_one_run_each():
 def test_a_packet_without_data_is_silence():
     frames = [
         frame(1, 1, 0, 0),
-        frame(1, 1, 1, 1, b"", FrameFlag.NO_DATA | FrameFlag.SILENT, 2),
+        frame(1, 1, 1, 1, payload=b"", flags=FrameFlag.NO_DATA, samples=2),
     ]
     files, _ = run(frames, {(1, 1): 0})
     assert {0: 1, 1: 2, 2: 0, 3: 0, 4: 0, 5: 0} == files[1, 1][0]
 
 
 def test_a_packet_that_was_left_out_has_an_entry_and_no_samples():
-    files, _ = run([frame(1, 1, 0, 5, b"", FrameFlag.DROPPED, 0)], {(1, 1): 5})
+    files, _ = run([frame(1, 1, 0, 5, payload=b"", flags=FrameFlag.DROPPED)], {(1, 1): 5})
     assert ({}, {0: (0, 5, 0, FrameFlag.DROPPED, 1, 0)}) == files[1, 1]
 
 
@@ -95,11 +93,11 @@ def test_a_packet_that_was_left_out_has_an_entry_and_no_samples():
     [
         frame(1, 1, 0, -1),  # before the stream
         frame(1, 1, 0, 2**62),
-        frame(1, 1, 0, 0, b"\1\2", 0, 2),  # fewer bytes than samples
-        frame(1, 1, 0, 0, b"\1\2\3", 0, 1),
-        frame(1, 1, 0, 0, b"", 0, 1),
-        frame(1, 1, 0, 0, b"", FrameFlag.NO_DATA, 2**31),
-        frame(1, 1, 0, 0, b"\1\2", FrameFlag.DROPPED, 0),
+        frame(1, 1, 0, 0, samples=2),  # fewer bytes than samples
+        frame(1, 1, 0, 0, payload=b"\1\2\3"),
+        frame(1, 1, 0, 0, payload=b"", samples=1),
+        frame(1, 1, 0, 0, payload=b"", flags=FrameFlag.NO_DATA, samples=2**31),
+        frame(1, 1, 0, 0, flags=FrameFlag.DROPPED, samples=0),
     ],
 )
 def test_a_frame_that_contradicts_itself_is_left_out_alone(bad):
@@ -110,7 +108,7 @@ def test_a_frame_that_contradicts_itself_is_left_out_alone(bad):
 
 def test_streams_are_brought_into_order_in_pieces(monkeypatch):
     monkeypatch.setattr(scattering, "_CHUNK_BYTES", 5)
-    frames = [frame(session, 1, 0, 0, bytes([session, 1]) * 2) for session in range(1, 9)]
+    frames = [frame(session, 1, 0, 0, payload=bytes([session, 1]) * 2) for session in range(1, 9)]
     files, _ = run(frames, {(session, 1): 0 for session in range(1, 9)})
     expected = {(session, 1): {0: session, 1: 1, 2: session, 3: 1} for session in range(1, 9)}
     assert expected == {key: audio for key, (audio, _) in files.items()}
