@@ -57,18 +57,13 @@ def _state(contents: Contents, pieces: list[Piece]) -> State:
         not contents.faults
         and not any(session.broke_off for session in contents.sessions)
         and all(piece.stream.closed is not None and piece.facts.is_whole for piece in pieces)
-        and not any(_is_short(piece) for piece in pieces)
+        and all(piece.facts.end == piece.stream.end for piece in pieces)
         and all(
             [seq for seq, _ in session.events] == list(range(len(session.events)))
             for session in contents.sessions
         )
     )
     return "complete" if whole else "incomplete"
-
-
-def _is_short(piece: Piece) -> bool:
-    """Its index speaks of audio that its file does not have."""
-    return bool(len(piece.rows)) and piece.end > piece.stream.end + piece.shift
 
 
 def _track(plan: TrackPlan, zero_us: int, start: Fraction, sha256: str) -> Track:

@@ -34,6 +34,8 @@ class StreamFacts:
     #: Every frame that was sent is there.
     is_whole: bool
     packet_samples: int
+    #: Position after the last sample that there should be.
+    end: int
 
     @property
     def with_audio(self) -> NDArray[np.bool_]:
@@ -62,12 +64,13 @@ def stream_facts(
     packets = counted or _count(present, jumps, missing, packet)
     if counted is None:
         packets.received, packets.bad = len(entries), bad
+    end = max(_ends(present).tolist(), default=first_position)
     sent = max(len(entries) if counted is None else counted.received, _last(seqs) + 1)
     if sent > _last(seqs) + 1:
         gaps.append(
             StreamGap(max(_ends(present).tolist(), default=first_position), None, "damaged")
         )
-    return StreamFacts(present, packets, gaps, sent == len(present), _usual(present))
+    return StreamFacts(present, packets, gaps, sent == len(present), _usual(present), end)
 
 
 def _ends(entries: Entries) -> NDArray[np.int64]:

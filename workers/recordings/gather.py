@@ -27,6 +27,8 @@ from workers.recordings.scatter import Bytes, Discarded, StreamKey, StreamRuns, 
 LinkKey = tuple[str, int]
 
 _HEAD = np.dtype(FRAME_DTYPE)
+_RATE_MAX = 1_000_000
+_NUMBER_MAX = 2**61
 
 
 class Described(NamedTuple):
@@ -131,8 +133,10 @@ def _described(link: LinkKey, head: np.void, payload: bytes) -> Described | None
     kind, session, stream = int(head["kind"]), int(head["session"]), int(head["stream"])
     whole = stream == SESSION_STREAM
     descriptor: Body
-    if kind == FrameKind.OPEN:
-        descriptor = unpack(payload, SessionOpen) if whole else unpack(payload, StreamOpen)
+    if kind == FrameKind.OPEN and whole:
+        descriptor = _sound_session(unpack(payload, SessionOpen), session)
+    elif kind == FrameKind.OPEN:
+        descriptor = _sound_stream(unpack(payload, StreamOpen))
     elif kind == FrameKind.CLOSE:
         descriptor = unpack(payload, SessionClose) if whole else unpack(payload, StreamClose)
     elif kind == FrameKind.EVENT:
@@ -140,3 +144,17 @@ def _described(link: LinkKey, head: np.void, payload: bytes) -> Described | None
     else:
         return None
     return Described(link, FrameKind(kind), session, stream, int(head["seq"]), descriptor)
+
+
+def _sound_session(opened: SessionOpen, session: int) -> SessionOpen:
+    if opened.session != f"{session:016x}":
+        raise WireError(f"session {session:016x} calls itself {opened.session!r}")
+    return opened
+
+
+def _sound_stream(opened: StreamOpen) -> StreamOpen:
+    """Only what a file can be made of: everything else would fail for as long as it is tried."""
+    numbers = opened.first_position, opened.zero_us
+    if not 0 < opened.sample_rate <= _RATE_MAX or max(map(abs, numbers)) > _NUMBER_MAX:
+        raise WireError(f"a stream of {opened.sample_rate} Hz from {numbers} is none")
+    return opened

@@ -81,3 +81,24 @@ def test_a_message_that_is_too_long_for_the_buffer_still_goes_in(gather, source,
 
 def test_nothing_gathered_is_nothing_to_write(gather):
     assert ([], []) == runs(gather)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"rate": 0},
+        {"rate": -1},
+        {"rate": 2**31},
+        {"first": 2**63},
+        {"first": -(2**62)},
+    ],
+)
+def test_a_stream_that_no_file_can_hold_is_a_bad_description(gather, source, session, members):
+    gather.add(LINK, 1, source.batch(1, [session.open(), session.open_stream(1, **members)]), 0)
+    assert (1, 1) == (len(gather.described), gather.bad_descriptors)
+
+
+def test_a_session_that_has_two_ids_is_a_bad_description(gather, source, session):
+    session.id = "00000000000000ff"
+    gather.add(LINK, 1, source.batch(1, [session.open()]), 0)
+    assert (0, 1) == (len(gather.described), gather.bad_descriptors)
