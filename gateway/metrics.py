@@ -47,6 +47,8 @@ def _router(server: "Server") -> Iterator[Series]:
     )
     yield _one("catch_ups", "gauge", "Links that are served from a log.", len(router.catch_ups))
     yield _one("links_lost", "counter", "Workers that died or hung.", router.links_lost)
+    text = "Logs of dead gateways that are being delivered."
+    yield _one("adopted_logs", "gauge", text, len(router.adopted))
     yield _one(
         "stale_messages",
         "counter",

@@ -55,7 +55,8 @@ class Router:
         self._closing: list[Routed] = []
         self._routes: dict[frozenset[Link], Route] = {}
         self.catch_ups = CatchUps(log, send, run_read, self._sessions)
-        self._adopted: list[Adopted] = []
+        #: Logs of dead gateways that are being delivered.
+        self.adopted: list[Adopted] = []
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -199,7 +200,7 @@ class Router:
 
     def adopt(self, adopted: Adopted) -> None:
         """Deliver the log of a dead gateway to every pool that must have every frame."""
-        self._adopted.append(adopted)
+        self.adopted.append(adopted)
         for session, logged in adopted.sessions.items():
             routed = Routed(session, logged.call_id, source=adopted)
             routed.opens = dict(logged.opens)
@@ -294,7 +295,7 @@ class Router:
         self.links_lost += reason != "bye"
         logger.info("worker %s has left pool %s: %s", link.name, pool.name, reason)
         moved = [(routed, seat) for routed, seat in self._seated(link)]
-        resume = {source: self._resume(link, source) for source in (None, *self._adopted)}
+        resume = {source: self._resume(link, source) for source in (None, *self.adopted)}
         self.catch_ups.drop(link)
         self._routes = {key: route for key, route in self._routes.items() if link not in key}
         for routed, _ in moved:
@@ -349,16 +350,16 @@ class Router:
 
     def _forget(self) -> None:
         """Drop sessions that every seat has passed, adopted logs and segments likewise."""
-        passed = {source: self._passed(source) for source in (None, *self._adopted)}
+        passed = {source: self._passed(source) for source in (None, *self.adopted)}
         for routed in tuple(self._sessions.values()):
             limit = passed[routed.source]
             if routed.closed_tick is not None and (limit is None or routed.closed_tick < limit):
                 for pool in self.pools.values():
                     self._leave(routed, pool)
                 del self._sessions[routed.id]
-        for adopted in tuple(self._adopted):
+        for adopted in tuple(self.adopted):
             if passed[adopted] is None:
-                self._adopted.remove(adopted)
+                self.adopted.remove(adopted)
                 self._run_read(adopted.remove, lambda _: None)
         if self.log is not None:
             self.log.retire(passed[None] or self.tick)
@@ -390,4 +391,8 @@ class Router:
 
     def is_idle(self) -> bool:
         """Whether everything that came in is where it has to be."""
-        return not self._sessions and not self._adopted
+        return not self._sessions and not self.adopted
+
+    def is_heard(self) -> bool:
+        """Whether anybody is there to acknowledge what is not yet safe."""
+        return any(link.pool.replays for link in self.links)

@@ -42,7 +42,7 @@ TEND_S = 0.05
 SWEEP_S = 0.25
 ADOPT_S = 1.0
 #: How long a draining process waits for acknowledgements once its calls are over.
-ACKNOWLEDGE_S = 6.0
+ACKNOWLEDGE_S = 5.0
 GOING_AWAY = 1001
 
 
@@ -193,7 +193,10 @@ class Server:
                 self.front.abort_all()
                 await asyncio.sleep(0)
         self._tick()
-        if not await self._until(self.router.is_idle, ACKNOWLEDGE_S):
+        await self._until(
+            lambda: self.router.is_idle() or not self.router.is_heard(), ACKNOWLEDGE_S
+        )
+        if not self.router.is_idle():
             logger.warning("not everything was acknowledged; the next process delivers the log")
 
     async def _until(self, is_so: Callable[[], bool], limit_s: float) -> bool:

@@ -9,7 +9,7 @@ import select
 import socket
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -46,6 +46,8 @@ class Caller:
 
     def __init__(self, sockets: list[socket.socket]) -> None:
         self.sockets = sockets
+        #: Messages so far: every socket has announced itself.
+        self.sent = len(sockets)
         self.frames: Iterator[bytes] = audio_frames(time.time_ns() // 1_000_000)
 
 
@@ -102,11 +104,12 @@ class Rig:
             taken = self._tick(sends, next(caller.frames), begin_s + tick * TICK_S, late)
             sent += taken
             unsent += len(sends) - taken
+        caller.sent += sent
         wall_s = time.perf_counter() - begin_s
         p50, p99, most = np.percentile(np.asarray(late) * 1000, (50, 99, 100)).tolist()
         return Load(sent, unsent, wall_s, time.process_time() - cpu_s, p50, p99, most)
 
-    def _tick(self, sends: list[Send], frame: bytes, due_s: float, late: array[float]) -> int:
+    def _tick(self, sends: Sequence[Send], frame: bytes, due_s: float, late: array[float]) -> int:
         """One packet on each socket; returns how many were taken whole."""
         clock, sleep = time.perf_counter, time.sleep
         step_s = TICK_S / len(sends)

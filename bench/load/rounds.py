@@ -105,28 +105,27 @@ class _Reading(NamedTuple):
     log_s: float
     rig_s: float
     machine_s: float
-    messages: int
 
 
 def _read(server: Server) -> _Reading:
-    counts = server.counts()
     return _Reading(
         time.monotonic(),
         server.process.cpu_s(),
         server.worker.cpu_s() if server.worker else 0.0,
-        counts.log_cpu_s,
+        server.counts().log_cpu_s,
         time.process_time(),
         machine_busy_s(),
-        counts.messages,
     )
 
 
 def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float) -> Turn:
     """Load one server, and wait until all of it has been dealt with."""
-    before = _settled(rig, server, None)
+    before = _read(server)
     load = rig.load(caller, max(1, round(seconds / TICK_S)))
-    after = _settled(rig, server, before.messages + load.sent)
-    received = after.messages - before.messages if server.counts_messages else None
+    _settle(rig, server, caller.sent)
+    after = _read(server)
+    sent_before = caller.sent - load.sent
+    received = server.counts().messages - sent_before if server.counts_messages else None
     wall_s = after.at_s - before.at_s
     ours_s = sum(
         getattr(after, name) - getattr(before, name) for name in ("server_s", "worker_s", "rig_s")
@@ -163,18 +162,17 @@ def fault_of(load: Load, received: int | None, dropped: int, lost_sockets: int) 
     return ""
 
 
-def _settled(rig: Rig, server: Server, messages: int | None) -> _Reading:
-    """The clocks once `messages` have come and all is safe, or when that takes too long."""
+def _settle(rig: Rig, server: Server, messages: int) -> None:
+    """Wait until `messages` have come in all and all is safe, or until that takes too long."""
     since_us = time.time_ns() // 1000
     until_s = time.monotonic() + SETTLE_S_MAX
     rig.wait(QUIET_S)
     while server.counts_messages and time.monotonic() < until_s:
         counts = server.counts()
         is_fresh = counts.at_us > since_us + QUIET_S * 1e6 / 2
-        if is_fresh and not counts.in_flight and messages in (None, counts.messages):
-            break
+        if is_fresh and not counts.in_flight and counts.messages == messages:
+            return
         rig.wait(0.02)
-    return _read(server)
 
 
 def _await_ready(servers: list[Server]) -> None:

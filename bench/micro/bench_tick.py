@@ -9,7 +9,8 @@ from zlib import crc32
 
 import numpy as np
 
-from bench.micro.inputs import PCM_BYTES, batch, pcm, route, tick
+from bench.load.frames import PCM_BYTES
+from bench.micro.inputs import batch, pcm, route, tick
 from bench.micro.measure import Measure
 from gateway.log.ticks import sums
 from gateway.wire.frame import FRAME, batch_header, pack_batch, unpack_batch

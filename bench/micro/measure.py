@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -46,7 +46,8 @@ class Measure:
         if setup is None:
             info["checksum"] = self.benchmark(run)
         else:
-            info["checksum"] = self.benchmark.pedantic(run, setup=setup, rounds=rounds)
+            pedantic = cast("Callable[..., int]", self.benchmark.pedantic)
+            info["checksum"] = pedantic(run, setup=setup, rounds=rounds)
         info["packets_a_call"] = packets
         if self.benchmark.stats is None:  # benches are disabled: it ran once
             return
