@@ -19,6 +19,8 @@ class UpgradeRequest(NamedTuple):
     method: str
     path: str
     headers: dict[str, list[str]]
+    #: The address that it came from; None on a Unix socket.
+    peer: str | None = None
 
 
 class Admitted(NamedTuple):
@@ -36,21 +38,24 @@ class Refusal(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+UPGRADE_REQUIRED = Refusal(426, "calls come in by a WebSocket upgrade", (("Upgrade", "websocket"),))
+
+
 def admit(request: UpgradeRequest, fresh_id: Callable[[], str]) -> Admitted | Refusal:
     """Decide on a request; `fresh_id()` names a call that nothing else names."""
     path = request.path.partition("?")[0]
-    if path.rstrip("/") != MEDIA_PATH and not path.startswith(f"{MEDIA_PATH}/"):
+    if path != MEDIA_PATH and not path.startswith(f"{MEDIA_PATH}/"):
         return Refusal(404, "there is nothing here; calls come in at /media")
     if request.method != "GET":
         return Refusal(405, "calls come in by a WebSocket upgrade, a GET", (("Allow", "GET"),))
     if not _asks_for_upgrade(request):
-        return Refusal(426, "calls come in by a WebSocket upgrade", (("Upgrade", "websocket"),))
+        return UPGRADE_REQUIRED
     try:
         call_id = _id(request, CALL_ID_HEADER)
         correlation_id = _id(request, CORRELATION_ID_HEADER)
     except ValueError as fault:
         return Refusal(400, str(fault))
-    token = path[len(MEDIA_PATH) :].strip("/")
+    token = path.removeprefix(MEDIA_PATH).removeprefix("/")
     if call_id is None:
         call_id = _id_of_token(token) if token else fresh_id()
     return Admitted(call_id, correlation_id)
@@ -63,17 +68,17 @@ def _asks_for_upgrade(request: UpgradeRequest) -> bool:
 
 def _id(request: UpgradeRequest, header: str) -> str | None:
     """The one value of an id header; None where there is none. Raises ValueError."""
-    values = {value.strip() for value in request.headers.get(header, ())} - {""}
+    values = {value.strip(" \t") for value in request.headers.get(header, ())} - {""}
     if len(values) > 1:
         raise ValueError(f"{header} has several values")
     for value in values:
         if len(value) > ID_CHARS_MAX:
             raise ValueError(f"{header} is longer than {ID_CHARS_MAX} characters")
-        # Bytes beyond ASCII arrive as lone surrogates, which no JSON can hold.
-        return value.encode("ascii", "surrogateescape").decode("utf-8", "backslashreplace")
+        # Every byte of a header arrives as the character of its number. Ids are ASCII; should one
+        # be more, it is UTF-8, and what is not that either must still be text that JSON can hold.
+        return value.encode("iso-8859-1").decode("utf-8", "backslashreplace")
     return None
 
 
 def _id_of_token(token: str) -> str:
-    raw = token.encode("utf-8", "surrogateescape")
-    return f"token-{blake2b(raw, digest_size=16).hexdigest()}"
+    return f"token-{blake2b(token.encode(), digest_size=16).hexdigest()}"

@@ -5,7 +5,6 @@ backlog into whichever process wakes first.
 """
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -14,9 +13,8 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-#: How long nothing is accepted when descriptors have run out.
+#: How long nothing is accepted when accepting fails: descriptors have run out.
 PAUSE_S = 0.1
-_OUT_OF_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 
 class TlsContext:
@@ -61,8 +59,9 @@ class Listener:
         tls: TlsContext | None,
         handshake_s: float,
     ) -> None:
-        """`handshake_s`: limit of the TLS handshake."""
+        """`listener` does not block. `handshake_s`: limit of the TLS handshake."""
         self.accepted = 0
+        #: Gone before they could be accepted, or failed in the TLS handshake.
         self.failed = 0
         self.pauses = 0
         self._listener = listener
@@ -72,6 +71,8 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
         self._is_open = False
+        #: The last try to accept failed, and was logged.
+        self._is_short = False
 
     def start(self) -> None:
         """Begin to accept."""
@@ -86,25 +87,28 @@ class Listener:
         self._listener.close()
 
     def _accept(self) -> None:
+        """Accept one; whatever is wrong with the listening socket is tried again later."""
         try:
             connection, _ = self._listener.accept()
-        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return  # another process was faster, or the peer has gone
+        except (BlockingIOError, InterruptedError):
+            return  # another process was faster
+        except ConnectionAbortedError:
+            self.failed += 1
+            return
         except OSError as fault:
-            if fault.errno not in _OUT_OF_DESCRIPTORS:
-                self.failed += 1
-                return
+            # Mostly: descriptors have run out. The socket stays readable; only a pause helps.
+            if not self._is_short:
+                logger.error("connections cannot be accepted, trying again: %s", fault.strerror)
+            self._is_short = True
             self.pauses += 1
             self._loop.remove_reader(self._listener.fileno())
             self._loop.call_later(PAUSE_S, self._resume)
             return
+        self._is_short = False
         self.accepted += 1
-        connection.setblocking(False)
-        if connection.family != socket.AF_UNIX:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         task = self._loop.create_task(self._connect(connection))
         self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        task.add_done_callback(self._connected)
 
     def _resume(self) -> None:
         if self._is_open:
@@ -112,15 +116,25 @@ class Listener:
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
-            if self._tls is None:
-                await self._loop.connect_accepted_socket(self._factory, connection)
-            else:
-                await self._loop.connect_accepted_socket(
-                    self._factory,
-                    connection,
-                    ssl=self._tls.current,
-                    ssl_handshake_timeout=self._handshake_s,
-                )
-        except (OSError, TimeoutError, ValueError):
-            self.failed += 1
+            connection.setblocking(False)
+            if connection.family != socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.connect_accepted_socket(
+                self._factory,
+                connection,
+                ssl=self._tls.current if self._tls else None,
+                ssl_handshake_timeout=self._handshake_s if self._tls else None,
+            )
+        except BaseException:
             connection.close()
+            raise
+
+    def _connected(self, task: "asyncio.Task[None]") -> None:
+        """A peer that broke off, spoke no TLS or took too long is counted; the rest is our bug."""
+        self._connecting.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if fault is None:
+            return
+        self.failed += 1
+        if not isinstance(fault, OSError):
+            logger.error("a connection could not be taken over", exc_info=fault)

@@ -59,6 +59,10 @@ def gateway(
     Workers find it through the data folder. `acs-ingest up` starts both.
     """
     import gc
+    import os
+
+    # numpy's own threads would spin for nothing: our arrays are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
     import uvloop
 

@@ -52,6 +52,8 @@ TESTED_ELSEWHERE = {
     "gateway/wire/errors.py": "tests/gateway/wire/test_frame.py",
     "gateway/wire/layout.py": "tests/gateway/bus/test_rendezvous.py",
     "gateway/wire/topology.py": "tests/gateway/test_config.py",
+    "workers/recordings/counters.py": "tests/workers/test_recorder.py",
+    "workers/recordings/describe.py": "tests/workers/recordings/test_finish.py",
 }
 
 

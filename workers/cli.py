@@ -43,6 +43,9 @@ def worker(
 
     It attaches to every gateway of the data folder, and leaves when they have released it.
     """
+    # numpy's own threads would spin for nothing: our arrays are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     from gateway.wire import logs
     from gateway.wire.layout import Layout
     from workers.config import load

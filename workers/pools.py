@@ -79,7 +79,12 @@ def _finish(
 
     finish = FinishLoop(layout.recordings, config.recording)
     reporter.figures = [("finish", finish.counters)]
-    return RoundsWorker(finish.turn, report=reporter, parent_fd=parent_fd)
+    return RoundsWorker(
+        # Nobody dials again into a node that stops: what waits for that is finished now.
+        lambda now_us, is_draining: finish.turn(now_us, drain=is_draining),
+        report=reporter,
+        parent_fd=parent_fd,
+    )
 
 
 class Reporter:

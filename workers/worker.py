@@ -127,12 +127,13 @@ class Worker:
 class RoundsWorker:
     """A worker without gateways, that looks for work by itself: `finish`.
 
-    `turn(now_us)`, by the wall clock, does a piece of work and says whether there was one.
+    `turn(now_us, is_draining)`, by the wall clock, does a piece of work and says whether there was
+    one.
     """
 
     def __init__(
         self,
-        turn: Callable[[int], bool],
+        turn: Callable[[int, bool], bool],
         *,
         report: Callable[["RoundsWorker"], None] | None = None,
         parent_fd: int | None = None,
@@ -164,7 +165,7 @@ class RoundsWorker:
     def _round(self) -> bool:
         if self._parent_fd is not None and has_ended(self._parent_fd):
             self._is_draining = True
-        did_work = self._turn(unix_us())
+        did_work = self._turn(unix_us(), self._is_draining)
         now_us = monotonic_us()
         if self._report is not None and now_us >= self._report_due_us:
             self._report_due_us = now_us + REPORT_US

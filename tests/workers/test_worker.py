@@ -347,7 +347,7 @@ class Rounds:
         self.pieces, self.times, self.reports = pieces, [], []
         self.worker = RoundsWorker(self.turn, idle_s=0, **options)
 
-    def turn(self, now_us):
+    def turn(self, now_us, is_draining):
         self.times.append(now_us)
         if len(self.times) == 2:
             self.worker.drain()
@@ -376,7 +376,7 @@ def test_worker_without_gateways_reports_at_once_and_at_the_end():
 def test_worker_without_gateways_leaves_when_its_parent_is_gone():
     read, write = os.pipe()
     os.close(write)
-    worker = RoundsWorker(lambda now_us: False, parent_fd=read)
+    worker = RoundsWorker(lambda now_us, is_draining: False, parent_fd=read)
 
     worker.run()
 

@@ -30,15 +30,15 @@ class Row(NamedTuple):
 
 def list_rows(recordings: Path) -> list[Row]:
     """Every recording, the newest first; broken ones last."""
-    rows = [_row(recordings, folder) for folder in recording_folders(recordings)]
+    rows = [_row(folder) for folder in recording_folders(recordings)]
     return sorted(rows, key=lambda row: row.started_at or "", reverse=True)
 
 
 def print_rows(rows: list[Row], *, as_json: bool) -> None:
-    """A table, or a line of JSON for each."""
+    """A table, or one JSON array."""
     if as_json:
-        for row in rows:
-            _print_json(row._asdict())
+        lines = (msgspec.json.encode(row._asdict()).decode() for row in rows)
+        sys.stdout.write("[" + ",\n ".join(lines) + "]\n")
         return
     table = Table("call", "state", "started", "duration", "tracks", "revision", box=None)
     for row in rows:
@@ -50,7 +50,7 @@ def print_rows(rows: list[Row], *, as_json: bool) -> None:
             _or_dash(row.tracks),
             _or_dash(row.revision),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def find_recordings(recordings: Path, call_id: str) -> list[tuple[Path, Manifest]]:
@@ -71,7 +71,7 @@ def print_recording(folder: Path, manifest: Manifest, *, as_json: bool) -> None:
     if as_json:
         _print_json({"folder": str(folder), **msgspec.to_builtins(manifest)})
         return
-    console = Console()
+    console = _console()
     console.print(f"[bold]{escape(_printable(manifest.call_id))}[/]  {manifest.state}")
     console.print(f"  folder    {escape(str(folder))}")
     console.print(f"  started   {manifest.started_at}")
@@ -89,11 +89,10 @@ def print_recording(folder: Path, manifest: Manifest, *, as_json: bool) -> None:
         console.print(f"  {event.at}  {escape(_printable(event.kind))}  {whose}  {data}")
 
 
-def _row(recordings: Path, folder: Path) -> Row:
-    relative = folder.relative_to(recordings).as_posix()
+def _row(folder: Path) -> Row:
     manifest = read_manifest(folder)
     if manifest is None:
-        return Row(None, "broken", None, None, None, None, relative)
+        return Row(None, "broken", None, None, None, None, str(folder))
     return Row(
         manifest.call_id,
         manifest.state,
@@ -101,7 +100,7 @@ def _row(recordings: Path, folder: Path) -> Row:
         _duration_us(manifest),
         len(manifest.tracks),
         manifest.revision,
-        relative,
+        str(folder),
     )
 
 
@@ -148,6 +147,11 @@ def _clock(time_us: int) -> str:
 
 def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
+
+
+def _console() -> Console:
+    """As wide as the terminal; where a program reads, wide enough not to cut anything."""
+    return Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=400, soft_wrap=True)
 
 
 def _printable(text: str) -> str:

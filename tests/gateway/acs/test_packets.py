@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -219,16 +220,17 @@ def test_pcm_comes_out_as_it_went_in(pcm: bytes) -> None:
     assert (None, pcm, False, None, None, None) == packet
 
 
-STRICT_BASE64 = st.text("AQaz09+/=-_ \n\té", max_size=70)
+ALMOST_BASE64 = st.text("AQaz09+/=-_ \n\té", max_size=70)
+#: RFC 4648, section 4: whole groups of four, the last one padded. Python's own decoder takes more.
+WHOLE_GROUPS = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
-@given(STRICT_BASE64)
-def test_base64_is_taken_only_where_the_strict_standard_decoder_takes_it(text: str) -> None:
-    try:
-        pcm = base64.b64decode(text, validate=True)
-    except ValueError:
-        expected: object = ("bad_base64", None)
-    else:
+@given(ALMOST_BASE64)
+def test_base64_is_whole_groups_of_the_standard_alphabet_and_nothing_else(text: str) -> None:
+    if WHOLE_GROUPS.fullmatch(text):
+        pcm = base64.b64decode(text)
         whole = (None, pcm, False, None, None, None)
-        expected = ("odd_length", None) if len(pcm) % 2 else whole
+        expected: object = ("odd_length", None) if len(pcm) % 2 else whole
+    else:
+        expected = ("bad_base64", None)
     assert expected == outcome(audio(data=text))

@@ -25,7 +25,7 @@ def test_finish_then_list_then_show(data):
     finished = run("finish", data)
     assert (0, 2) == (finished.exit_code, finished.output.count(": complete"))
     listed = run("list", "--data", data, "--json")
-    rows = [json.loads(line) for line in listed.output.splitlines()]
+    rows = json.loads(listed.output)
     assert [("abc1", "complete"), ("abc2", "complete")] == sorted(
         (row["call_id"], row["state"]) for row in rows
     )
