@@ -17,10 +17,18 @@ SOURCES = [
 
 #: Foreign libraries that one module of a side may import, so that it is the place to change.
 ONE_IMPORTER = {
-    "websockets": {"gateway/websocket.py", "bench/simulator/peer.py", "bench/load/peers.py"},
+    "websockets": {
+        "gateway/websocket.py",
+        "bench/simulator/peer.py",
+        "bench/load/peers.py",
+    },
     "zmq": {"gateway/bus/zmq.py"},
     "prometheus_client": {"gateway/up/admin.py"},
-    "pybase64": {"gateway/acs/packets.py"},
+    "pybase64": {
+        "gateway/acs/packets.py",
+        "bench/micro/bench_receive.py",
+        "bench/simulator/packets.py",
+    },
 }
 
 FUNCTION_LINES_MAX = 40

@@ -15,7 +15,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from websockets.uri import WebSocketURI
 
 from bench.simulator import packets
 from bench.simulator.calls import (
@@ -28,7 +27,7 @@ from bench.simulator.calls import (
     emissions,
     plan_call,
 )
-from bench.simulator.peer import Peer, Refused, Unreachable, dial
+from bench.simulator.peer import Peer, Refused, Unreachable, WebSocketURI, dial
 from bench.simulator.voices import Voices, silent_packets
 
 DIALLING_MAX = 32

@@ -47,11 +47,14 @@ class Cursor:
         while self._path is not None:
             # Looked up before reading: only a segment that had a successor then is complete.
             following = [path for path in segments(self._folder) if path > self._path]
-            ticks = self._read_segment(self._path, bytes_max)
-            if ticks or not following:
-                return ticks
-            self._leave(self._path)
-            self._path, self._offset = following[0], 0
+            try:
+                ticks = self._read_segment(self._path, bytes_max)
+                if ticks or not following:
+                    return ticks
+                self._leave(self._path)
+            except FileNotFoundError:
+                pass  # Retired: whoever reads here had all of it.
+            self._path, self._offset = (following[0] if following else None), 0
         return []
 
     def _segment_of(self, tick: int) -> Path | None:
@@ -116,9 +119,9 @@ class Cursor:
 
 
 def _first_tick(path: Path) -> int | None:
-    """Number of a segment's first tick; None where its header is damaged or not yet written."""
-    with path.open("rb") as segment:
-        try:
+    """Number of a segment's first tick; None where its header is damaged, not written, or gone."""
+    try:
+        with path.open("rb") as segment:
             return unpack_segment_header(segment.read(SEGMENT.size)).first_tick
-        except WireError:
-            return None
+    except (WireError, FileNotFoundError):
+        return None

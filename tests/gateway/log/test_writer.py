@@ -79,6 +79,18 @@ def test_only_segments_that_nobody_needs_are_retired(log):
     assert 4 == len(segments(log.folder))
 
 
+def test_a_cursor_in_a_segment_that_is_retired_goes_on_in_the_next(log):
+    log.append(tick(1, snapshot=True))
+    written(log)
+    cursor = log.cursor(1)
+    read_all(cursor)
+    log.append(tick(2, snapshot=True))
+    written(log)
+    log.retire(2)
+
+    assert [2] == [each.number for each in read_all(cursor)]
+
+
 def test_a_log_whose_process_lives_is_not_adopted(log, tmp_path):
     assert [] == dead_logs(tmp_path)
     assert take(log.folder) is None
