@@ -15,7 +15,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-
 from bench.simulator import packets
 from bench.simulator.calls import (
     TICK_US,
