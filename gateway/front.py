@@ -85,7 +85,7 @@ class Front:
         self.sockets: set[Socket] = set()
 
     def sweep(self, now_s: float) -> None:
-        """Once a second: pings, and whatever took too long. `now_s` is the loop's time."""
+        """Several times a second: pings, and whatever took too long. `now_s` is the loop's time."""
         for socket in tuple(self.sockets):
             socket.sweep(now_s)
 

@@ -72,13 +72,14 @@ class Link:
         return self.calls_max is not None and len(self.calls) >= self.calls_max
 
     def send(self, send: Send, source: object, tick: Tick, now_us: int, flags: int = 0) -> Sent:
-        """Send a tick's frames in as many batches as they need.
+        """Send a tick's frames in as many batches as they need: all of them, or none.
 
-        After anything but DONE the rest was not sent; what was stays in flight.
+        Credit is asked for once, and may be overdrawn by one tick. Where the socket does not take
+        a batch for all that, the rest is not sent, and what was stays in flight.
         """
+        if not self.has_credit():
+            return Sent.FULL
         for part in split(tick, BATCH_BYTES_MAX - BATCH.size):
-            if not self.has_credit():
-                return Sent.FULL
             header = batch_header(
                 self.number,
                 self._next,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from gateway.links import Link
 from gateway.log.ticks import Tick
-from gateway.wire.frame import BATCH, BATCH_BYTES_MAX, FRAME, FrameKind
+from gateway.wire.frame import FRAME, FrameKind
 
-#: A route asks for a tick before it outgrows one batch, whatever message comes last.
-ROUTE_BYTES_MAX = BATCH_BYTES_MAX - BATCH.size - 64 * 1024
+#: A route asks for a tick at this size. A tick costs the same whatever it holds, so it may be
+#: larger than a batch, but not so large that the log's thread finds none of it in a cache.
+ROUTE_BYTES_MAX = 1024 * 1024
 
 OnControl = Callable[[FrameKind, int, bytes, bytes], None]
 

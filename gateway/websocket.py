@@ -33,6 +33,9 @@ _silent.setLevel(logging.CRITICAL + 1)
 #: The lane's shape: FIN and opcode text; a mask, and a length of 16 bits: 126 to 65,535 bytes.
 LANE_FIRST = 0x81
 LANE_SECOND = 0xFE
+#: The bit of an opcode that makes it a control frame's, and the first byte of our close frames.
+CONTROL = 0x08
+CLOSE_FIRST = 0x88
 
 HEAD_END = b"\r\n\r\n"
 #: Longest head of a request: what its line and headers may have together.
@@ -100,7 +103,12 @@ class MediaSocket(asyncio.Protocol):
         self._front.sockets.add(self)
 
     def eof_received(self) -> None:
-        """The peer sends no more; the transport then closes itself."""
+        """The peer sends no more; the transport then closes itself, once everything is written.
+
+        A peer that does not read either would make that never: hence the deadline.
+        """
+        self._deadline_s = min(self._deadline_s, time.monotonic() + self._front.limits.close_s)
+        self._end(None, proper=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
@@ -160,11 +168,12 @@ class MediaSocket(asyncio.Protocol):
     #: What the loop read. One function, because a call costs.
     data_received = feed
 
-    # -- what is not for the lane
-
     def _take(self, piece: bytes | bytearray) -> None:
         """Hand over one frame, or the head of one that fails."""
         protocol = self._protocol
+        # It would hold a control frame, too, against what a fragmented message may still bring.
+        spare = (protocol.current_size or 0) if piece[0] & CONTROL else 0
+        protocol.max_message_size = self._payload_bytes_max + spare
         protocol.receive_data(piece)
         for event in protocol.events_received():
             if isinstance(event, Frame):
@@ -209,15 +218,16 @@ class MediaSocket(asyncio.Protocol):
             self._end(int(received.code) if received else None, proper=received is not None)
 
     def _send(self, pieces: list[bytes]) -> None:
-        """Write; an empty piece is the end of what we send."""
+        """Write; an empty piece is the end of what we send. Too much unsent: a close frame only."""
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
-        is_open = self._protocol.state is OPEN
         for piece in pieces:
+            if transport.is_closing():
+                return
             if not piece:
                 self._finish(transport)
-            elif is_open and transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+            elif piece[0] != CLOSE_FIRST and transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 self._front.counters.unsent_dropped += 1
             else:
                 transport.write(piece)
@@ -233,8 +243,6 @@ class MediaSocket(asyncio.Protocol):
             transport.write_eof()
         else:
             transport.close()
-
-    # -- the handshake
 
     def _shake_hands(self, data: bytes | bytearray) -> None:
         """Feed the request's head to the protocol, and not a byte more."""
@@ -299,8 +307,6 @@ class MediaSocket(asyncio.Protocol):
         ]
         self._send(["\r\n".join(lines).encode() + HEAD_END + body, b""])
 
-    # -- the end
-
     def close(self, code: int, reason: str = "") -> None:
         """Close in order: send a close frame and wait for the peer's, `close_s` at most.
 
@@ -361,6 +367,7 @@ class MediaSocket(asyncio.Protocol):
         if now_s >= self._deadline_s:
             if self._handler is None and not self._is_deaf:
                 self._front.counters.handshake_timeouts += 1
+                self._is_deaf = True
             self.abort()
         elif now_s >= self._pong_due_s:
             self.abort()
@@ -378,7 +385,7 @@ def _unreadable(fault: Exception) -> Refusal:
         return Refusal(414, "the request's line is too long")
     if isinstance(fault, HeaderLineTooLong | TooManyHeaders):
         return Refusal(431, "the request's head is too long")
-    return Refusal(400, "not an HTTP request that can be read")
+    return Refusal(400, "not a request for a WebSocket that can be read")
 
 
 def _unsound(request: UpgradeRequest, response: Response) -> Refusal:

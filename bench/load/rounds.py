@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench.load.processes import RigError, machine_busy_s, preferred, punctual, running_on, two_cpus
 from bench.load.rig import TICK_S, Caller, Load, Rig
-from bench.load.servers import Server
+from bench.load.servers import Counts, Server
 
 #: The first second of a call is not like the others: sockets, streams and baselines are new.
 WARM_UP_S = 1.2
@@ -143,23 +143,21 @@ def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float)
         server_share=(after.server_s - before.server_s) / wall_s,
         rig_share=load.rig_cpu_s / load.wall_s,
         elsewhere_share=max(0.0, after.machine_s - before.machine_s - ours_s) / wall_s,
-        fault=fault_of(load, received, server.counts().dropped, rig.lost_sockets),
+        fault=fault_of(load, received, server.counts(), rig.lost_sockets),
     )
 
 
-def fault_of(load: Load, received: int | None, dropped: int, lost_sockets: int) -> str:
+def fault_of(load: Load, received: int | None, counts: Counts, lost_sockets: int) -> str:
     """Why a turn does not count; empty where it does."""
-    if lost_sockets:
-        return f"{lost_sockets} sockets were closed"
-    if load.unsent:
-        return f"{load.unsent} packets could not be sent"
-    if received is not None and received != load.sent:
-        return f"{load.sent} packets were sent and {received} received"
-    if dropped:
-        return f"{dropped} frames were dropped"
-    if load.late_p99_ms > LATE_P99_MS_MAX:
-        return f"the rig was {load.late_p99_ms:.1f} ms late"
-    return ""
+    faults = {
+        f"{lost_sockets} sockets were closed": lost_sockets,
+        f"{load.unsent} packets could not be sent": load.unsent,
+        f"{load.sent} packets were sent and {received} received": received not in (None, load.sent),
+        f"{counts.dropped} frames were dropped": counts.dropped,
+        f"the worker fell behind: {counts.replayed} frames were read back": counts.replayed,
+        f"the rig was {load.late_p99_ms:.1f} ms late": load.late_p99_ms > LATE_P99_MS_MAX,
+    }
+    return next((what for what, is_so in faults.items() if is_so), "")
 
 
 def _settle(rig: Rig, server: Server, messages: int) -> None:

@@ -38,6 +38,7 @@ class Counts(NamedTuple):
     workers: int = 0
     in_flight: int = 0  # batches not made safe
     dropped: int = 0
+    replayed: int = 0
     log_cpu_s: float = 0.0
 
 
@@ -130,5 +131,6 @@ def read_counts(text: str) -> Counts:
         workers=int(sums.get("workers", 0)),
         in_flight=int(sums.get("batches_in_flight", 0)),
         dropped=int(sums.get("dropped_frames", 0)),
+        replayed=int(sums.get("replayed_frames", 0)),
         log_cpu_s=sums.get("log_cpu_seconds", 0.0),
     )

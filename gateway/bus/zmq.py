@@ -12,11 +12,13 @@ from collections.abc import Callable
 import zmq
 
 from gateway.bus.base import Sent, Spoke
+from gateway.wire.frame import BATCH_BYTES_MAX
 
 #: Messages a queue holds; credit keeps a link below `BATCHES_IN_FLIGHT_MAX` of them.
 HIGH_WATER_MARK = 2000
 BATCHES_IN_FLIGHT_MAX = 1000
-MESSAGE_BYTES_MAX = 256 * 1024
+#: A connection on which something larger comes is cut. A batch can outgrow its limit by one frame.
+MESSAGE_BYTES_MAX = BATCH_BYTES_MAX + 64 * 1024
 LINGER_MS = 500
 
 

@@ -18,7 +18,7 @@ from gateway.websocket import MediaSocket
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x5a\x00\xff\x21"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # the one of RFC 6455, and what must be answered to it
-ACCEPT = "s3pPLMBiTxaQ9kYGzhZRbK+xOo="
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 WAIT_S = 10.0
 
 
@@ -39,6 +39,12 @@ def on_uvloop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         assert [] == reported
 
     return run
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what tells nobody that it has come."""
+    while not is_so():  # noqa: ASYNC110  # there is no event to wait for
+        await asyncio.sleep(0.001)
 
 
 def frame(
@@ -265,13 +271,11 @@ class Door:
 
     async def connected(self, count: int = 1) -> None:
         """Wait until so many connections are there."""
-        while len(self.front.sockets) < count:
-            await asyncio.sleep(0.001)
+        await until(lambda: len(self.front.sockets) >= count)
 
     async def empty(self) -> None:
         """Wait until every connection is gone."""
-        while self.front.sockets:
-            await asyncio.sleep(0.001)
+        await until(lambda: not self.front.sockets)
 
     def sweep(self, after_s: float) -> None:
         """A sweep as it will be so many seconds from now."""
