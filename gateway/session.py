@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.acs.errors import PacketError
-from gateway.acs.packets import AudioMetadata, Packet, normalise, parse
+from gateway.acs.packets import AudioMetadata, Event, normalise
+from gateway.acs.reader import PacketReader
 from gateway.ledger import STAMP_US_MAX, STAMP_US_MIN, Axis, Place, is_quiet
 from gateway.route import Route
 from gateway.wire import descriptor
@@ -94,6 +95,7 @@ class Session:
         self.bad_packets: Counter[str] = Counter()
         #: Packets read, bad ones included.
         self.packets = 0
+        self._read = PacketReader().read
         self._identity = identity
         self._limits = limits
         self._clock = clock
@@ -113,14 +115,14 @@ class Session:
         """Take one message of the socket; returns `GO_ON`, or the code to close the socket with."""
         self.packets += 1
         try:
-            packet = parse(message)
+            packet = self._read(message)
         except PacketError as fault:
             return self._bad(fault, message)
         self._bad_run = 0
-        if type(packet) is not tuple:
+        if not isinstance(packet, tuple):
             self._event(packet)
             return GO_ON
-        participant, pcm, silent, stamp_us, _, _ = packet
+        participant, pcm, silent, stamp_us = packet
         stream = self._streams.get(participant)
         if stream is None or not pcm or stream.held is not None or stream.place.owed:
             return self._audio_with_care(participant, pcm, silent, stamp_us)
@@ -273,7 +275,7 @@ class Session:
         )
         self._emit(FrameKind.OPEN, stream.index, opened)
 
-    def _event(self, packet: Packet) -> None:
+    def _event(self, packet: Event) -> None:
         """Everything that is not audio: passed on, and metadata heeded."""
         if isinstance(packet, AudioMetadata):
             self._heed(packet)

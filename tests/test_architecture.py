@@ -26,6 +26,7 @@ ONE_IMPORTER = {
     "prometheus_client": {"gateway/up/admin.py"},
     "pybase64": {
         "gateway/acs/packets.py",
+        "gateway/acs/reader.py",
         "bench/micro/bench_receive.py",
         "bench/simulator/packets.py",
     },

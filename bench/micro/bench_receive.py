@@ -23,6 +23,7 @@ from bench.micro.inputs import (
 )
 from bench.micro.measure import Measure
 from gateway.acs.packets import parse
+from gateway.acs.reader import PacketReader
 from gateway.ledger import Axis, Place
 from gateway.websocket import MediaSocket
 
@@ -48,6 +49,18 @@ def bench_parse(measure: Measure) -> None:
     def run() -> int:
         for message in messages:
             packet = parse(message)
+        return crc32(packet[1])  # type: ignore[index]  # it is audio
+
+    measure(run, COUNT)
+
+
+def bench_read_what_is_laid_out_alike(measure: Measure) -> None:
+    messages = packets(COUNT)
+    read = PacketReader().read
+
+    def run() -> int:
+        for message in messages:
+            packet = read(message)
         return crc32(packet[1])  # type: ignore[index]  # it is audio
 
     measure(run, COUNT)

@@ -11,6 +11,8 @@ _TAIL = re.compile(r"(?:[.,](\d+))?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)?", re.ASCI
 #: What follows the whole second in nearly every packet, to microseconds.
 _PLAIN_TAIL_US = {"Z": 0} | {f".{ms:03}Z": ms * 1000 for ms in range(1000)}
 
+_PLAIN_TAIL_BYTES_US = {tail.encode(): us for tail, us in _PLAIN_TAIL_US.items()}
+
 
 def timestamp_us(text: str) -> int | None:
     """Unix time in µs (further digits cut off) of an ISO 8601 date and time, or `None`.
@@ -28,6 +30,18 @@ def timestamp_us(text: str) -> int | None:
     return second_us + tail_us
 
 
+def plain_stamp_us(second: bytes, tail: bytes) -> int | None:
+    """`timestamp_us` of a text in two parts; `None` as well where the tail is not a plain one. HOT.
+
+    `second`: the first 19 bytes; `tail`: nothing but `Z`, or `.` with three digits and `Z`.
+    """
+    tail_us = _PLAIN_TAIL_BYTES_US.get(tail)
+    if tail_us is None:
+        return None
+    second_us = _second_bytes_us(second)
+    return None if second_us is None else second_us + tail_us
+
+
 # All calls of a process are within a few seconds of each other: a small cache serves nearly all
 # packets, and what a hostile peer can make it hold is 64 texts of 19 characters.
 @lru_cache(maxsize=64)
@@ -41,6 +55,11 @@ def _second_us(text: str) -> int | None:
     except ValueError:
         return None
     return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+@lru_cache(maxsize=64)
+def _second_bytes_us(text: bytes) -> int | None:
+    return _second_us(text.decode("ascii", "replace"))
 
 
 def _tail_us(text: str) -> int | None:
