@@ -52,15 +52,18 @@ class CatchUp:
         self.sessions[session] = since
         self.greeted = False
 
-    def reader(self, log: Log | None) -> Read:
-        """A function that reads the next ticks from disk."""
+    def cursor(self, log: Log | None) -> Cursor:
+        """Where the next ticks are read from."""
         if self._cursor is None:
             source = self.source or log
             if source is None:
                 raise AssertionError("a catch-up needs a log")
             self._cursor = source.cursor(self.next)
-        cursor = self._cursor
-        return lambda: cursor.read(READ_BYTES)
+        return self._cursor
+
+    def reads(self, cursor: Cursor) -> bool:
+        """Whether what comes from `cursor` is what is due: no, if it began anew meanwhile."""
+        return cursor is self._cursor
 
     def restart(self) -> None:
         """Forget what was read ahead."""
@@ -144,24 +147,35 @@ class CatchUps:
     def _read(self, catch_up: CatchUp, tick: int) -> None:
         catch_up.is_reading = True
         # Taken before the read: what it does not find below is not to be found at all.
-        written = (self._log.written_up_to() if self._log else None) or tick
+        written = self._written_up_to(tick)
+        cursor = catch_up.cursor(self._log)
         self._run_read(
-            catch_up.reader(self._log), lambda ticks: self._has_read(catch_up, ticks, written)
+            lambda: cursor.read(READ_BYTES),
+            lambda ticks: self._has_read(catch_up, cursor, ticks, written),
         )
 
-    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None, written: int) -> None:
+    def _has_read(
+        self, catch_up: CatchUp, cursor: Cursor, ticks: list[Tick] | None, written: int
+    ) -> None:
         """Ticks have come from the disk; None where it failed, and is asked again."""
         catch_up.is_reading = False
+        if not catch_up.reads(cursor):
+            return  # a session has joined that needs older ones
         if ticks is None:
             catch_up.restart()
         elif ticks:
             catch_up.ticks = [read for read in ticks if read.number >= catch_up.next]
         elif catch_up.source is not None:
             catch_up.next = catch_up.source.last + 1
-        elif catch_up.next < written:
+        elif catch_up.next < (written := min(written, self._written_up_to(written))):
             # Damaged: go on behind it.
             catch_up.next = written
             catch_up.restart()
+
+    def _written_up_to(self, otherwise: int) -> int:
+        """The first tick that is in memory alone. It goes back when a sync fails."""
+        first = self._log.written_up_to() if self._log else None
+        return otherwise if first is None else first
 
     def _greet(self, catch_up: CatchUp) -> bool:
         """Send the OPENs of the sessions that are to be served."""

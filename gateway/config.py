@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from gateway.address import parse_address
 from gateway.errors import ConfigError
+from gateway.log.limits import LogLimits
 from gateway.wire.messages import Delivery
 from gateway.wire.topology import Pool, default_pools
 
@@ -48,6 +49,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     name: Name = "gateway"
     flush_ms: Annotated[int, Meta(ge=1, le=1000)] = 20
+    coalesce_ms_max: Annotated[int, Meta(ge=0, le=1000)] = 200
     bad_packets_run_max: Annotated[int, Meta(ge=1)] = 50
     streams_max: Annotated[int, Meta(ge=1, le=65_535)] = 256
     message_bytes_max: Annotated[int, Meta(ge=1024, le=1_048_576)] = 65_536
@@ -69,6 +71,16 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     sync_ms: Annotated[int, Meta(ge=1, le=10_000)] = 50
     durability: Literal["power", "process"] = "power"
     segment_s: Annotated[float, Meta(ge=0.5, le=600)] = 4.0
+    #: Further folders for when the data folder's disk takes nothing, in order.
+    dirs: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    bytes_max: Annotated[int, Meta(ge=1024**2)] = LogLimits().bytes_max
+    reserve_bytes: Annotated[int, Meta(ge=0)] = LogLimits().reserve_bytes
+    retain_bytes_max: Annotated[int, Meta(ge=1024**2)] = LogLimits().retain_bytes_max
+
+    @property
+    def limits(self) -> LogLimits:
+        """How much each gateway's log may hold."""
+        return LogLimits(self.bytes_max, self.reserve_bytes, self.retain_bytes_max)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.admission import Refusal, UpgradeRequest
+from gateway.pace import Pace
+from gateway.sweep import Sweeper
 
 
 class Handler(Protocol):
@@ -62,7 +64,7 @@ class FrontCounters:
 class Socket(Protocol):
     """A connection, as the front sees it."""
 
-    def sweep(self, now_s: float) -> None:
+    def tend(self, now_s: float) -> None:
         """Look after its deadlines."""
 
     def close(self, code: int, reason: str = "") -> None:
@@ -78,16 +80,22 @@ Admit = Callable[[UpgradeRequest], Handler | Refusal]
 class Front:
     """Every connection of the process, and what they have in common."""
 
-    def __init__(self, admit: Admit, limits: SocketLimits) -> None:
+    def __init__(self, admit: Admit, limits: SocketLimits, sweeper: Sweeper | None = None) -> None:
+        """Without a sweeper every socket is read at once."""
         self.admit = admit
         self.limits = limits
         self.counters = FrontCounters()
+        self.sweeper = sweeper or Sweeper(Pace(0))
         self.sockets: set[Socket] = set()
 
-    def sweep(self, now_s: float) -> None:
-        """Several times a second: pings, and whatever took too long. `now_s` is the loop's time."""
+    def tend(self, now_s: float) -> None:
+        """Several times a second: pings, whatever took too long, and how often sockets are read.
+
+        `now_s` is the loop's time.
+        """
         for socket in tuple(self.sockets):
-            socket.sweep(now_s)
+            socket.tend(now_s)
+        self.sweeper.tend(self.counters.messages, now_s)
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every socket in order; who has not upgraded yet is cut."""

@@ -74,6 +74,11 @@ class Listener:
         #: The last try to accept failed, and was logged.
         self._is_short = False
 
+    @property
+    def is_connecting(self) -> bool:
+        """Whether a connection was accepted and has no protocol yet."""
+        return bool(self._connecting)
+
     def start(self) -> None:
         """Begin to accept."""
         self._is_open = True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from gateway.wire.counters import Series
 
 if TYPE_CHECKING:
+    from gateway.log.writer import Log
     from gateway.server import Server
 
 Kind = Literal["counter", "gauge"]
@@ -13,7 +14,7 @@ Kind = Literal["counter", "gauge"]
 
 def series(server: "Server") -> list[Series]:
     """Every figure of a front process, as it stands now."""
-    return [*_front(server), *_router(server), *_log(server)]
+    return [*_front(server), *_sweeper(server), *_router(server), *_log(server)]
 
 
 def _one(name: str, kind: Kind, text: str, value: float, **labels: str) -> Series:
@@ -33,6 +34,17 @@ def _front(server: "Server") -> Iterator[Series]:
         bad.update(session.bad_packets)
     for error, count in sorted(bad.items()):
         yield _one("bad_packets", "counter", "Packets that could not be used.", count, error=error)
+
+
+def _sweeper(server: "Server") -> Iterator[Series]:
+    sweeper = server.front.sweeper
+    text = "How long packets gather before a socket is read; 0: read at once."
+    yield _one("coalesce_seconds", "gauge", text, sweeper.interval_ms / 1000)
+    yield _one("coalesced_sockets", "gauge", "Sockets that sweeps read.", sweeper.paused)
+    yield _one("sweeps", "counter", "Turns in which sweeps read sockets.", sweeper.sweeps)
+    yield _one("coalesced_reads", "counter", "Reads by sweeps.", sweeper.reads)
+    text = "Reads by sweeps that found nothing."
+    yield _one("coalesced_reads_empty", "counter", text, sweeper.empty_reads)
 
 
 def _router(server: "Server") -> Iterator[Series]:
@@ -64,9 +76,10 @@ def _router(server: "Server") -> Iterator[Series]:
         yield _one(
             "batches_in_flight", "gauge", "Batches not made safe.", in_flight, pool=pool.name
         )
-        for reason, count in sorted(pool.dropped.items()):
+    for pool_name, reasons in sorted(router.dropped.frames.items()):
+        for reason, count in sorted(reasons.items()):
             text = "Frames that a pool was not given."
-            yield _one("dropped_frames", "counter", text, count, pool=pool.name, reason=reason)
+            yield _one("dropped_frames", "counter", text, count, pool=pool_name, reason=reason)
 
 
 def _log(server: "Server") -> Iterator[Series]:
@@ -80,7 +93,29 @@ def _log(server: "Server") -> Iterator[Series]:
     yield _one("log_write_errors", "counter", "Writes that the disk refused.", log.write_errors)
     yield _one("log_sync_errors", "counter", "Syncs that failed.", log.sync_errors)
     yield _one("log_segments", "gauge", "Segments that are kept.", log.segments)
-    yield _one("log_pending_ticks", "gauge", "Ticks in memory, not yet written.", log.ticks_pending)
+    yield from _log_limits(log)
     for what, count in vars(log.damages).items():
         text = "What was not sound when the log was read."
         yield _one("log_damages", "counter", text, count, what=what)
+
+
+def _log_limits(log: "Log") -> Iterator[Series]:
+    limits = log.limits
+    text = "How full the log is, 0 to 1; from 0.8 on new calls are refused."
+    yield _one("log_fill", "gauge", text, log.fill)
+    yield _one("log_kept_bytes", "gauge", "Bytes of the log on disk.", log.kept_bytes)
+    yield _one("log_bytes_max", "gauge", "What it may be at most.", limits.bytes_max)
+    text = "Bytes that are kept free for the log."
+    yield _one("log_reserved_bytes", "gauge", text, log.reserved_bytes)
+    yield _one("log_pending_ticks", "gauge", "Ticks in memory, not yet written.", log.ticks_pending)
+    text = "Bytes in memory, not yet written."
+    yield _one("log_pending_bytes", "gauge", text, log.pending_bytes)
+    text = "Bytes in memory, written and not yet synced."
+    yield _one("log_unsynced_bytes", "gauge", text, log.copies_bytes)
+    text = "What the log may hold in memory at most."
+    yield _one("log_retain_bytes_max", "gauge", text, limits.retain_bytes_max)
+    text = "For how long the present write or sync has waited for its disk."
+    yield _one("log_wait_seconds", "gauge", text, log.waits_s)
+    text = "Frames that the log had no room for, on disk and in memory."
+    for kind in ("audio", "event"):
+        yield _one("log_dropped_frames", "counter", text, log.dropped[kind], what=kind)

@@ -55,3 +55,29 @@ class Route:
         self.payloads.clear()
         self.room = ROUTE_BYTES_MAX
         return tick
+
+
+class Routes:
+    """A route for each set of live links that some session has."""
+
+    def __init__(self, overflow: Callable[[], None], on_control: OnControl) -> None:
+        """See `Route`."""
+        self._overflow = overflow
+        self._on_control = on_control
+        self._all: dict[frozenset[Link], Route] = {}
+
+    def to(self, links: frozenset[Link]) -> Route:
+        """The route to these links."""
+        route = self._all.get(links)
+        if route is None:
+            route = Route(tuple(links), self._overflow, self._on_control)
+            self._all[links] = route
+        return route
+
+    def filled(self) -> list[Route]:
+        """The routes in which something has gathered."""
+        return [route for route in self._all.values() if route.heads]
+
+    def forget(self, link: Link) -> None:
+        """A link is over; its routes are empty, and their sessions get others."""
+        self._all = {links: route for links, route in self._all.items() if link not in links}

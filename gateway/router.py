@@ -13,11 +13,13 @@ from collections.abc import Iterator
 
 from gateway.bus.base import Sent
 from gateway.catch_up import CatchUp, CatchUps, RunRead
-from gateway.links import Link, PoolState, Send
+from gateway.dropped import Dropped
+from gateway.links import SILENCE_US_MAX, Link, PoolState, Send
 from gateway.log.adoption import Adopted
-from gateway.log.ticks import frames_tick, joined
+from gateway.log.ticks import Tick, frames_tick, joined, of_sessions
 from gateway.log.writer import Log
-from gateway.route import Route
+from gateway.retention import first_needed, resume_ticks
+from gateway.route import Route, Routes
 from gateway.seats import Routable, Routed, Seat
 from gateway.wire import messages
 from gateway.wire.errors import WireError
@@ -44,6 +46,8 @@ class Router:
         }
         self.frames = 0
         self.links_lost = 0
+        #: How often the links that hear a session live have changed.
+        self.reroutes = 0
         self.stale_messages = 0
         self.bad_messages = 0
         self._send = send
@@ -53,7 +57,8 @@ class Router:
         self._sessions: dict[int, Routed] = {}
         #: Sessions whose last frame is in the tick that gathers.
         self._closing: list[Routed] = []
-        self._routes: dict[frozenset[Link], Route] = {}
+        self._routes = Routes(lambda: self.flush(self._now_us), self._heard_control)
+        self.dropped = Dropped(self._sessions)
         self.catch_ups = CatchUps(log, send, run_read, self._sessions)
         #: Logs of dead gateways that are being delivered.
         self.adopted: list[Adopted] = []
@@ -68,19 +73,22 @@ class Router:
         routed = Routed(session, call_id, source=None)
         self._sessions[session] = routed
         for pool in self.pools.values():
-            link = pool.link_for(call_id)
+            link = pool.link_for(call_id, self._now_us)
             is_live = link is not None and (link.has_credit() or not pool.replays)
             self._sit(routed, pool, link, self.tick, is_live=is_live)
-        return self._route(routed)
+        return self._routes.to(routed.live_links())
 
     def attach(self, session: int, owner: Routable) -> None:
         """Say whose `route` is to be exchanged when the session's links change."""
+        owner.dropped = self._sessions[session].dropped
         self._sessions[session].owner = owner
 
     def _sit(
         self, routed: Routed, pool: PoolState, link: Link | None, since: int, *, is_live: bool
     ) -> None:
         """Give a session a seat; one that is not live is served from tick `since` on."""
+        if link is None and not pool.replays:
+            return  # nothing is kept for whom nothing is replayed
         seat = Seat(link, since, is_live=is_live)
         routed.seats[pool.name] = seat
         if link is None:
@@ -88,6 +96,11 @@ class Router:
         link.calls[routed.call_id] += 1
         if not is_live:
             self.catch_ups.serve(routed.source, link, routed.id, since)
+
+    def _sit_behind(self, routed: Routed, pool: PoolState, since: int) -> None:
+        """`replay`: a seat that is served from the log, from tick `since` on."""
+        link = pool.link_for(routed.call_id, self._now_us)
+        self._sit(routed, pool, link, since, is_live=False)
 
     def _leave(self, routed: Routed, pool: PoolState) -> None:
         seat = routed.seats.pop(pool.name, None)
@@ -106,39 +119,31 @@ class Router:
             self._closing.append(routed)
             routed.owner = None
 
-    def _route(self, routed: Routed) -> Route:
-        links = frozenset(
-            seat.link for seat in routed.seats.values() if seat.link is not None and seat.is_live
-        )
-        route = self._routes.get(links)
-        if route is None:
-            route = Route(tuple(links), self._overflow, self._heard_control)
-            self._routes[links] = route
-        return route
-
     def _reroute(self, routed: Routed) -> None:
         """Exchange a session's route. Only while all routes are empty: order within a tick."""
         if routed.owner is not None:
-            routed.owner.route = self._route(routed)
+            routed.owner.route = self._routes.to(routed.live_links())
+            self.reroutes += 1
 
     def flush(self, now_us: int) -> None:
         """One tick: log what gathered, send it to the live links, go on with the catch-ups."""
-        self._now_us = now_us
-        routes = [route for route in self._routes.values() if route.heads]
-        if routes:
+        self._turn(now_us)
+        if routes := self._routes.filled():
             self._begin_segment(now_us)
             parts = [(route, route.take(self.tick, now_us)) for route in routes]
             tick = joined(part for _, part in parts)
             self.frames += tick.frames
-            if self.log is not None:
-                self.log.append(tick)
+            gap = None if self.log is None else self.log.append(tick)
             self.tick += 1
             for routed in self._closing:
                 routed.closed_tick = tick.number
             self._closing.clear()
+            self.dropped.unheard(self.pools.values(), tick.heads)
             for route, part in parts:
                 for link in route.links:
                     link.outbox.append(part)
+            if gap is not None:
+                self._tell(gap)
         for link in self.links:
             if (link.outbox or link.waiting) and self._lives(link):
                 self._post(link)
@@ -148,11 +153,24 @@ class Router:
         for link in unreachable:
             self._link_down(link, "unreachable")
 
+    def _turn(self, now_us: int) -> None:
+        """Take note of the time; after a long pause of our own nobody else is silent."""
+        if now_us - self._now_us > SILENCE_US_MAX // 2:
+            for link in self.links:
+                link.heard_us = now_us
+        self._now_us = now_us
+
+    def _tell(self, gap: Tick) -> None:
+        """What the log threw away, to those who hear live: others find it in the log."""
+        for link in self.links:
+            if link.pool.replays:
+                live = [routed.id for routed, seat in self._seated(link) if seat.is_live]
+                told = of_sessions(gap, live)
+                if told.heads:
+                    link.outbox.insert(0, told)  # before the CLOSE of its stream
+
     def _lives(self, link: Link) -> bool:
         return self._links.get(link.peer) is link
-
-    def _overflow(self) -> None:
-        self.flush(self._now_us)
 
     def _begin_segment(self, now_us: int) -> None:
         """Let the log begin a segment where one is due, with the OPENs of all that is not over."""
@@ -161,7 +179,7 @@ class Router:
         opens = (
             frame
             for routed in self._sessions.values()
-            if routed.source is None
+            if routed.source is None and not routed.is_over
             for frame in routed.opens.values()
         )
         snapshot = frames_tick(self.tick, now_us, opens)
@@ -176,7 +194,7 @@ class Router:
             if sent is Sent.FULL:
                 self._fall_behind(link, tick.number)
         else:
-            sent = link.send_newest(self._send, self._now_us)
+            sent = link.send_newest(self._send, self.dropped.count, self._now_us)
         if sent is Sent.UNREACHABLE:
             self._link_down(link, "unreachable")
         link.outbox.clear()
@@ -208,12 +226,11 @@ class Router:
             self._sessions[session] = routed
             for pool in self.pools.values():
                 if pool.replays:
-                    link = pool.link_for(routed.call_id)
-                    self._sit(routed, pool, link, adopted.first, is_live=False)
+                    self._sit_behind(routed, pool, adopted.first)
 
     def receive(self, peer: bytes, message: bytes, now_us: int) -> None:
         """Take one message of a worker."""
-        self._now_us = now_us
+        self._turn(now_us)
         try:
             body = messages.unpack_from_worker(message)
         except WireError as fault:
@@ -234,7 +251,7 @@ class Router:
         link.heard_us = self._now_us
         match body:
             case messages.Ack():
-                link.acknowledge(body)
+                link.in_flight.acknowledge(body.safe, body.taken, self._now_us)
             case messages.Bye():
                 self._link_down(link, "bye")
             case messages.Heartbeat():
@@ -247,13 +264,14 @@ class Router:
             return  # it has not heard from us yet; the next heartbeat tells
         if old is not None:
             self._link_down(old, "said hello again")
+        self.flush(self._now_us)  # before the pool is looked up: it may end with this
         pool = self.pools.get(hello.pool)
         if pool is None:
             settings = Pool(delivery=hello.delivery or "newest")
             pool = PoolState(hello.pool, settings, is_configured=False)
             self.pools[hello.pool] = pool
-        self.flush(self._now_us)
         link = Link(peer, hello, pool, self._now_us)
+        link.shunned_until_us = pool.shunned.get(link.boot_id, 0)
         self._links[peer] = link
         pool.links.append(link)
         self._beat(link)
@@ -270,12 +288,11 @@ class Router:
                 self._sit_live(routed, pool)
             elif seat is not None or not pool.is_configured:
                 since = seat.since if seat is not None else self.tick
-                link = pool.link_for(routed.call_id)
-                self._sit(routed, pool, link, since, is_live=False)
+                self._sit_behind(routed, pool, since)
 
     def _sit_live(self, routed: Routed, pool: PoolState) -> None:
         """`newest`: tell the worker what is open and let it hear from now on."""
-        link = pool.link_for(routed.call_id)
+        link = pool.link_for(routed.call_id, self._now_us)
         if link is None or routed.is_over:
             return
         self._sit(routed, pool, link, self.tick, is_live=True)
@@ -292,39 +309,26 @@ class Router:
         self.flush(self._now_us)  # what gathered has a number before anybody changes seats
         pool = link.pool
         pool.links.remove(link)
+        pool.deserted_us = self._now_us
+        if not pool.replays:
+            link.drop_rest(self.dropped.count)
         self.links_lost += reason != "bye"
         logger.info("worker %s has left pool %s: %s", link.name, pool.name, reason)
         moved = [(routed, seat) for routed, seat in self._seated(link)]
-        resume = {source: self._resume(link, source) for source in (None, *self.adopted)}
+        resume = resume_ticks(link, (None, *self.adopted), self.catch_ups, self.tick)
         self.catch_ups.drop(link)
-        self._routes = {key: route for key, route in self._routes.items() if link not in key}
+        self._routes.forget(link)
         for routed, _ in moved:
             self._leave(routed, pool)
             self._move(routed, pool, resume[routed.source])
-        if not pool.links and not pool.is_configured:
-            del self.pools[pool.name]
 
     def _move(self, routed: Routed, pool: PoolState, since: int | None) -> None:
         """A session has lost its link; `since` is None where it had had everything."""
         if not pool.replays:
             self._sit_live(routed, pool)
         elif since is not None and (routed.closed_tick is None or since <= routed.closed_tick):
-            self._sit(routed, pool, pool.link_for(routed.call_id), since, is_live=False)
+            self._sit_behind(routed, pool, since)
         self._reroute(routed)
-
-    def _resume(self, link: Link, source: Adopted | None) -> int | None:
-        """The first tick of a log that a link may not have made safe; None: it has all of it."""
-        ticks = []
-        if (undelivered := self.catch_ups.next_tick(link, source)) is not None:
-            ticks.append(undelivered)
-        oldest = link.oldest_tick(source)
-        if oldest is not None:
-            ticks.append(oldest)
-        if source is None and link.outbox:
-            ticks.append(link.outbox[0].number)
-        if source is None:
-            ticks.append(self.tick)
-        return min(ticks, default=None)
 
     def _seated(self, link: Link) -> Iterator[tuple[Routed, Seat]]:
         for routed in tuple(self._sessions.values()):
@@ -334,13 +338,22 @@ class Router:
 
     def tend(self, now_us: int) -> None:
         """A few times a second: heartbeats, workers that hang, and what nobody needs any more."""
-        self._now_us = now_us
+        self._turn(now_us)
         for link in self.links:
-            if link.is_silent(now_us):
-                self._link_down(link, "silent")
+            if sickness := link.sickness(now_us):
+                self._link_down(link, sickness)
             elif link.is_heartbeat_due(now_us):
                 self._beat(link)
+        for pool in [pool for pool in self.pools.values() if pool.is_over(now_us)]:
+            self._end(pool)
         self._forget()
+
+    def _end(self, pool: PoolState) -> None:
+        """A pool is no more; what the log may still have for it is let go."""
+        logger.info("pool %s has no workers any more", pool.name)
+        for routed in self._sessions.values():
+            routed.seats.pop(pool.name, None)
+        del self.pools[pool.name]
 
     def _beat(self, link: Link) -> None:
         link.sent_us = self._now_us
@@ -366,18 +379,7 @@ class Router:
 
     def _passed(self, source: Adopted | None) -> int | None:
         """The first tick of a log that somebody still needs; None: nobody needs any."""
-        resumes = [self._resume(link, source) for link in self.links if link.pool.replays]
-        needed = [tick for tick in resumes if tick is not None]
-        needed += [
-            seat.since
-            for routed in self._sessions.values()
-            if routed.source is source
-            for seat in routed.seats.values()
-            if seat.link is None
-        ]
-        if source is None:
-            needed.append(self.tick)
-        return min(needed, default=None)
+        return first_needed(source, self.links, self._sessions.values(), self.catch_ups, self.tick)
 
     def drain(self) -> None:
         """Tell every worker that this gateway takes no new calls."""

@@ -8,9 +8,13 @@ from gateway.route import Route
 
 
 class Routable(Protocol):
-    """What sends a session's frames: the router exchanges its route between two ticks."""
+    """What sends a session's frames: the router exchanges its route between two ticks.
+
+    `dropped` is the router's, too: frames that were thrown away so far, by pool and reason.
+    """
 
     route: Route
+    dropped: dict[str, dict[str, int]]
 
 
 class Seat:
@@ -31,7 +35,7 @@ class Seat:
 class Routed:
     """A session as the router knows it, until nobody needs anything of it any more."""
 
-    __slots__ = ("call_id", "closed_tick", "id", "opens", "owner", "seats", "source")
+    __slots__ = ("call_id", "closed_tick", "dropped", "id", "opens", "owner", "seats", "source")
 
     def __init__(self, session: int, call_id: str, source: Adopted | None) -> None:
         self.id = session
@@ -42,8 +46,16 @@ class Routed:
         self.seats: dict[str, Seat] = {}
         #: Its OPEN frames so far, by stream: what a worker must be told first.
         self.opens: dict[int, tuple[bytes, bytes]] = {}
+        #: Frames of it that were thrown away, by pool and reason.
+        self.dropped: dict[str, dict[str, int]] = {}
         #: The tick that has its last frame.
         self.closed_tick: int | None = None
+
+    def live_links(self) -> frozenset[Link]:
+        """The links that get its frames with each tick."""
+        return frozenset(
+            seat.link for seat in self.seats.values() if seat.link is not None and seat.is_live
+        )
 
     @property
     def is_over(self) -> bool:

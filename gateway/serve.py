@@ -21,7 +21,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--listen",
     default=None,
     metavar="HOST:PORT",
-    help="Where calls come in, or `fd:N` for a socket that listens.  [default: 127.0.0.1:8080]",
+    help="Where calls come in; `fd:N` or `systemd` for a socket that listens already.  "
+    "[default: 127.0.0.1:8080]",
 )
 @click.option(
     "--data",
@@ -39,6 +40,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     default=None,
     help="Seconds that calls may still run after SIGTERM.  [default: `[up] drain_s`]",
 )
+@click.option(
+    "--leave-s",
+    type=click.FloatRange(0),
+    default=None,
+    help="Seconds that the process has when these are over.  [default: as it needs]",
+)
 @click.option("--parent-fd", type=click.IntRange(0), help="A pipe whose end means SIGTERM.")
 @click.option("--ready-fd", type=click.IntRange(0), help="Where to write READY when accepting.")
 def gateway(
@@ -51,15 +58,19 @@ def gateway(
     tls_key: Path | None,
     insecure: bool,
     drain_s: float | None,
+    leave_s: float | None,
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
     """Run one front process until SIGTERM; a second signal ends its calls at once.
 
+    SIGUSR1: take no new calls, leave when the last one has ended; again: close those that are left.
+
     Workers find it through the data folder. `acs-ingest up` starts both.
     """
     import gc
     import os
+    from math import inf
 
     # numpy's own threads would spin for nothing: our arrays are small.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -87,6 +98,7 @@ def gateway(
         listener=_listener(listen or config.up.listen, insecure=insecure),
         tls=TlsContext(certificate, key) if certificate and key else None,
         drain_s=config.up.drain_s if drain_s is None else drain_s,
+        leave_s=inf if leave_s is None else leave_s,
         parent_fd=parent_fd,
         ready_fd=ready_fd,
     )
@@ -111,7 +123,10 @@ def _listener(listen: str, *, insecure: bool) -> socket.socket:
 
     from gateway.address import bind, parse_address, require_loopback
     from gateway.errors import ConfigError, Unavailable
+    from gateway.systemd import listener
 
+    if listen == "systemd":
+        return listener()
     if listen.startswith("fd:"):
         try:
             inherited = socket.socket(fileno=int(listen.removeprefix("fd:")))

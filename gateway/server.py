@@ -15,14 +15,17 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
+from pathlib import Path
 
-from gateway import metrics
+from gateway import metrics, systemd
 from gateway.admission import Refusal, UpgradeRequest, admit
 from gateway.bus.rendezvous import Endpoint, remove_dead_endpoints
 from gateway.bus.zmq import ZmqHub
 from gateway.catch_up import Read
 from gateway.clock import Clock
 from gateway.config import Config
+from gateway.ending import ACKNOWLEDGE_S, Ending, EndLimits
 from gateway.errors import Unavailable
 from gateway.front import Front, SocketLimits
 from gateway.listener import Listener, TlsContext
@@ -30,20 +33,19 @@ from gateway.log.adoption import Adopted, adopt
 from gateway.log.folder import dead_logs
 from gateway.log.ticks import Tick
 from gateway.log.writer import Log
+from gateway.pace import Pace
 from gateway.router import Router
 from gateway.session import Identity, Limits, Session
+from gateway.sweep import Sweeper
 from gateway.websocket import MediaSocket
 from gateway.wire.counters import PUBLISH_MS, Snapshot, publish
-from gateway.wire.layout import Layout
+from gateway.wire.layout import Layout, make_private
 
 logger = logging.getLogger(__name__)
 
-TEND_S = 0.05
-SWEEP_S = 0.25
+TEND_S = 0.1
+FRONT_TEND_S = 0.25
 ADOPT_S = 1.0
-#: How long a draining process waits for acknowledgements once its calls are over.
-ACKNOWLEDGE_S = 5.0
-GOING_AWAY = 1001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,9 @@ class Options:
     layout: Layout
     listener: socket.socket
     tls: TlsContext | None
+    #: For how long calls go on after SIGTERM, and how long the process has then.
     drain_s: float
+    leave_s: float = inf
     parent_fd: int | None = None
     ready_fd: int | None = None
 
@@ -75,11 +79,10 @@ class Server:
         self.bad_packets: Counter[str] = Counter()
         self.sessions: dict[int, Session] = {}
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
-        self._stopping = asyncio.Event()
-        self._is_draining = False
+        self._reroutes = 0
         layout = options.layout
         try:
-            layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(layout.run)
             self._endpoint = Endpoint(layout, self._boot_id)
             remove_dead_endpoints(layout)
             self.log = self._begin_log(layout)
@@ -95,28 +98,28 @@ class Server:
         if all(pool.delivery != "replay" for pool in self._config.pools.values()):
             return None
         settings = self._config.log
+        with contextlib.suppress(OSError):  # another folder may do
+            make_private(layout.log)
         return Log(
             layout.log / self._options.name,
             self._boot_id,
+            further=[root / self._options.name for root in self._log_roots[1:]],
+            limits=settings.limits,
             sync_ms=settings.sync_ms,
             segment_s=settings.segment_s,
             power=settings.durability == "power",
         )
 
+    @property
+    def _log_roots(self) -> list[Path]:
+        """Where logs may lie, in the order in which they are used."""
+        return [self._options.layout.log, *map(Path, self._config.log.dirs)]
+
     async def run(self) -> None:
         """Serve until told to stop, and then until everything is where it has to be."""
         settings = self._config.gateway
         loop = asyncio.get_running_loop()
-        self.front = Front(
-            self._admit,
-            SocketLimits(
-                handshake_s=settings.handshake_s,
-                message_bytes_max=settings.message_bytes_max,
-                ping_s=settings.ping_s,
-                pong_s=settings.pong_s,
-                close_s=settings.close_s,
-            ),
-        )
+        self.front = self._open_front()
         tls = self._options.tls
         self._listener = Listener(
             self._options.listener,
@@ -124,18 +127,21 @@ class Server:
             tls,
             settings.handshake_s,
         )
+        limits = EndLimits(
+            calls_s=self._options.drain_s, close_s=settings.close_s, leave_s=self._options.leave_s
+        )
+        self._ending = Ending(self.front, self._listener, limits, self._tell_draining)
         self._watch_signals(loop)
         loop.add_reader(self._hub.fileno(), self._hear)
         timers = [
             self._every(settings.flush_ms / 1000, self._tick),
             self._every(TEND_S, lambda: self.router.tend(self._clock())),
-            self._every(SWEEP_S, lambda: self.front.sweep(loop.time())),
+            self._every(FRONT_TEND_S, lambda: self.front.tend(loop.time())),
             self._every(PUBLISH_MS / 1000, self._publish),
         ]
         adopting = loop.create_task(self._adopt_dead_logs())
         self._listener.start()
         self._say_ready()
-        await self._stopping.wait()
         await self._drain()
         adopting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -145,9 +151,21 @@ class Server:
         loop.remove_reader(self._hub.fileno())
         await self._leave()
 
+    def _open_front(self) -> Front:
+        settings = self._config.gateway
+        limits = SocketLimits(
+            handshake_s=settings.handshake_s,
+            message_bytes_max=settings.message_bytes_max,
+            ping_s=settings.ping_s,
+            pong_s=settings.pong_s,
+            close_s=settings.close_s,
+        )
+        return Front(self._admit, limits, Sweeper(Pace(settings.coalesce_ms_max), self._latency_ms))
+
     def _watch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
-        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGTERM, self._ending.stop)
+        loop.add_signal_handler(signal.SIGINT, self._ending.stop)
+        loop.add_signal_handler(signal.SIGUSR1, self._ending.retire)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         if self._options.parent_fd is not None:
             # End of pipe: the parent is dead.
@@ -156,13 +174,7 @@ class Server:
     def _parent_has_died(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._options.parent_fd is not None:
             loop.remove_reader(self._options.parent_fd)
-        self.stop()
-
-    def stop(self) -> None:
-        """Drain; asked for a second time, close what is left at once."""
-        if self._stopping.is_set():
-            self.front.close_all(GOING_AWAY, "the server stops")
-        self._stopping.set()
+        self._ending.stop()
 
     def _reload(self) -> None:
         if self._options.tls is None:
@@ -179,35 +191,21 @@ class Server:
         if self._options.ready_fd is not None:
             os.write(self._options.ready_fd, b"READY\n")
             os.close(self._options.ready_fd)
+        systemd.tell("READY=1")
 
-    async def _drain(self) -> None:
-        """No new calls; run the present ones out, and then be heard to the end."""
-        self._is_draining = True
-        self._listener.close()
+    def _tell_draining(self) -> None:
         self.router.drain()
         logger.info("draining: %d sessions run", len(self.sessions))
-        if not await self._until(lambda: not self.front.sockets, self._options.drain_s):
-            self.front.close_all(GOING_AWAY, "the server stops")
-            limit_s = self._config.gateway.close_s + 1
-            if not await self._until(lambda: not self.front.sockets, limit_s):
-                self.front.abort_all()
-                await asyncio.sleep(0)
+
+    async def _drain(self) -> None:
+        """Run the calls out when told to, and then be heard to the end."""
+        await self._ending.calls_over()
         self._tick()
-        await self._until(
+        await self._ending.until(
             lambda: self.router.is_idle() or not self.router.is_heard(), ACKNOWLEDGE_S
         )
         if not self.router.is_idle():
             logger.warning("not everything was acknowledged; the next process delivers the log")
-
-    async def _until(self, is_so: Callable[[], bool], limit_s: float) -> bool:
-        """Wait until something is so; False where it is not after `limit_s`."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + limit_s
-        while not is_so():
-            if loop.time() >= until:
-                return False
-            await asyncio.sleep(0.01)
-        return True
 
     async def _leave(self) -> None:
         is_idle = self.router.is_idle()
@@ -229,8 +227,10 @@ class Server:
         admitted = admit(request, lambda: str(uuid.uuid4()))
         if isinstance(admitted, Refusal):
             return admitted
-        if self._is_draining:
+        if self._ending.refuses:
             return Refusal(503, "the server stops", (("Retry-After", "1"),))
+        if self.log is not None and (refuses := self.log.refuses):
+            return Refusal(503, refuses, (("Retry-After", "5"),))
         self._sessions_opened += 1
         session_id = self._session_base + self._sessions_opened
         identity = Identity(
@@ -252,15 +252,29 @@ class Server:
         self.bad_packets.update(session.bad_packets)
         del self.sessions[session.id]
 
+    def _latency_ms(self, handler: object) -> float:
+        """How long a session's packets may wait to be read, for all who hear it live."""
+        links = handler.route.links if isinstance(handler, Session) else ()
+        least_ms = min((link.latency_ms for link in links), default=inf)
+        return least_ms - self._config.gateway.flush_ms
+
     def _tick(self) -> None:
         self._hear()
         self.router.flush(self._clock())
+        self._follow_routes()
 
     def _hear(self) -> None:
         """Take what workers have sent. The descriptor is edge-triggered: all of it."""
         now_us = self._clock()
         while (message := self._hub.receive()) is not None:
             self.router.receive(*message, now_us)
+        self._follow_routes()
+
+    def _follow_routes(self) -> None:
+        """Read sockets as often as those need it who hear them now."""
+        if self.router.reroutes != self._reroutes:
+            self._reroutes = self.router.reroutes
+            self.front.sweeper.reconsider()
 
     def _run_read(self, read: Read, done: Callable[[list[Tick] | None], None]) -> None:
         """Read where it may wait; an error is told as None, and asked again at the next tick."""
@@ -278,7 +292,7 @@ class Server:
         """Look after the logs of processes that have died."""
         loop = asyncio.get_running_loop()
         while True:
-            if self.log is not None and not self._is_draining:
+            if self.log is not None and not self._ending.has_begun:
                 for adopted in await loop.run_in_executor(self._disk, self._find_dead_logs):
                     self.router.adopt(adopted)
                     logger.info(
@@ -289,11 +303,12 @@ class Server:
             await asyncio.sleep(ADOPT_S)
 
     def _find_dead_logs(self) -> list[Adopted]:
-        found = [adopt(folder) for folder in dead_logs(self._options.layout.log)]
+        roots = self._log_roots
+        found = [adopt(folder, roots) for folder in dead_logs(*roots)]
         return [adopted for adopted in found if adopted is not None]
 
     def _publish(self) -> None:
-        reason = "draining" if self._is_draining else self.log.fault if self.log else ""
+        reason = "draining" if self._ending.has_begun else self.log.reason if self.log else ""
         snapshot = Snapshot(
             process=self._options.name,
             role="gateway",

@@ -93,6 +93,8 @@ class Session:
         #: Where frames go; the router exchanges it between two ticks.
         self.route = route
         self.bad_packets: Counter[str] = Counter()
+        #: Frames that pools were not given, by pool and reason; the router counts.
+        self.dropped: dict[str, dict[str, int]] = {}
         #: Packets read, bad ones included.
         self.packets = 0
         self._read = PacketReader().read
@@ -174,6 +176,7 @@ class Session:
             close_code=code,
             proper=proper,
             bad_packets=dict(self.bad_packets),
+            dropped=self.dropped,
         )
         self._emit(FrameKind.CLOSE, SESSION_STREAM, close)
         self._on_over(self)

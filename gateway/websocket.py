@@ -11,6 +11,7 @@ import logging
 import time
 from http import HTTPStatus
 from math import inf
+from struct import Struct
 from typing import cast
 
 from websockets.exceptions import HeaderLineTooLong, RequestLineTooLong, TooManyHeaders
@@ -31,8 +32,8 @@ _silent = logging.getLogger("gateway.websocket.protocol")
 _silent.setLevel(logging.CRITICAL + 1)
 
 #: The lane's shape: FIN and opcode text; a mask, and a length of 16 bits: 126 to 65,535 bytes.
-LANE_FIRST = 0x81
-LANE_SECOND = 0xFE
+LANE = 0x81FE
+_lane_head = Struct("!HH4s").unpack_from
 #: The bit of an opcode that makes it a control frame's, and the first byte of our close frames.
 CONTROL = 0x08
 CLOSE_FIRST = 0x88
@@ -111,8 +112,9 @@ class MediaSocket(asyncio.Protocol):
         self._end(None, proper=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever ended it."""
+        """The connection is gone, whoever ended it. Its descriptor is closed next."""
         self._front.sockets.discard(self)
+        self._front.sweeper.leave(self)
         self._transport = None
         self._end(None, proper=False)
 
@@ -130,24 +132,19 @@ class MediaSocket(asyncio.Protocol):
             if len(self._tail) < self._need:
                 return
             data, self._tail = self._tail, bytearray()
+        counters = self._front.counters
         size = len(data)
         at = 0
         while at < size:
-            if (
-                self._lane
-                and size - at > 8
-                and data[at] == LANE_FIRST
-                and data[at + 1] == LANE_SECOND
-            ):
+            if self._lane and size - at > 8:
+                head, length, mask = _lane_head(data, at)
                 begin = at + 8
-                length = data[at + 2] << 8 | data[at + 3]
                 end = begin + length
-                if end <= size and length <= self._payload_bytes_max:
-                    self._front.counters.messages += 1
+                if head == LANE and end <= size and length <= self._payload_bytes_max:
+                    counters.messages += 1
                     try:
-                        code = handler.receive(
-                            apply_mask(data[begin:end], data[at + 4 : begin]), True
-                        )
+                        message = apply_mask(data[begin:end], mask)
+                        code = handler.receive(message, True)
                     except Exception:
                         code = self._fault("a session failed on a message; its socket is closed")
                     if code:
@@ -213,6 +210,7 @@ class MediaSocket(asyncio.Protocol):
         self._send(protocol.data_to_send())
         if not is_open and self._deadline_s == inf:
             self._deadline_s = time.monotonic() + self._front.limits.close_s
+            self._front.sweeper.leave(self)
         if protocol.eof_sent:
             received = protocol.close_rcvd
             self._end(int(received.code) if received else None, proper=received is not None)
@@ -287,6 +285,7 @@ class MediaSocket(asyncio.Protocol):
         self._ping_due_s = time.monotonic() + self._front.limits.ping_s
         self._protocol.send_response(response)
         self._send(self._protocol.data_to_send())
+        self._front.sweeper.join(self, self._transport, decided)
 
     def _peer(self) -> str | None:
         address = self._transport.get_extra_info("peername") if self._transport else None
@@ -362,7 +361,7 @@ class MediaSocket(asyncio.Protocol):
         except Exception:
             self._fault("a session failed at its end")
 
-    def sweep(self, now_s: float) -> None:
+    def tend(self, now_s: float) -> None:
         """Look after the deadlines of this socket."""
         if now_s >= self._deadline_s:
             if self._handler is None and not self._is_deaf:

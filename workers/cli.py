@@ -17,9 +17,12 @@ log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option("--pool", "pool_name", required=True, help="Name of the worker's pool.")
+@click.option("--pool", "pool_name", help="Name of the worker's pool.")
 @click.option(
     "--index", type=click.IntRange(0), default=0, show_default=True, help="Number in the pool."
+)
+@click.option(
+    "--instance", metavar="POOL-INDEX", help="Both in one, as units of systemd are named."
 )
 @click.option(
     "--data",
@@ -37,9 +40,17 @@ log = logging.getLogger(__name__)
     help="Read end of a pipe; leave, as on SIGTERM, when its other end is closed.",
 )
 def worker(
-    *, pool_name: str, index: int, data: Path, config_path: Path | None, parent_fd: int | None
+    *,
+    pool_name: str | None,
+    index: int,
+    instance: str | None,
+    data: Path,
+    config_path: Path | None,
+    parent_fd: int | None,
 ) -> None:
     """Run one worker of a pool until SIGTERM; a second signal ends it at once.
+
+    SIGUSR1: leave, for another process is there in its place.
 
     It attaches to every gateway of the data folder, and leaves when they have released it.
     """
@@ -51,16 +62,20 @@ def worker(
     from workers.config import load
     from workers.pools import build_worker
 
+    pool_name, index = _place(pool_name, index, instance)
     logs.start(f"{pool_name}-{index}")
     if parent_fd is not None:
         _check_descriptor(parent_fd)
     try:
         running = build_worker(pool_name, index, Layout(data), load(config_path), parent_fd)
     except ConfigError as fault:
-        _refuse(EX_CONFIG, str(fault))
+        _refuse(
+            EX_CONFIG, str(fault) if fault.is_file or not config_path else f"{config_path}: {fault}"
+        )
     except OSError as fault:
         _refuse(EX_UNAVAILABLE, f"cannot use the data folder {data}: {fault.strerror or fault}")
     _drain_on_signals(running.drain)
+    signal.signal(signal.SIGUSR1, lambda number, frame: running.retire())
     log.info("worker started")
     try:
         running.run()
@@ -68,6 +83,18 @@ def worker(
         log.exception("worker failed")
         sys.exit(EX_SOFTWARE)
     log.info("worker stopped")
+
+
+def _place(pool: str | None, index: int, instance: str | None) -> tuple[str, int]:
+    """Pool and index, from their own options or from `record-0`."""
+    if instance is not None:
+        pool, _, number = instance.rpartition("-")
+        if not pool or not (number.isascii() and number.isdigit()):
+            raise click.BadParameter("expected POOL-INDEX, as in record-0", param_hint="--instance")
+        return pool, int(number)
+    if pool is None:
+        raise click.UsageError("Missing option '--pool'.")
+    return pool, index
 
 
 def _check_descriptor(descriptor: int) -> None:
@@ -80,7 +107,7 @@ def _check_descriptor(descriptor: int) -> None:
 
 
 def _refuse(code: int, reason: str) -> NoReturn:
-    click.echo(f"acs-ingest worker: {reason}", err=True)
+    click.echo(f"Error: {reason}", err=True)
     sys.exit(code)
 
 

@@ -43,7 +43,8 @@ def load(path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as fault:
-        raise ConfigError(str(path), f"cannot be read: {fault}") from fault
+        reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
+        raise ConfigError(str(path), f"cannot be read: {reason}", is_file=True) from fault
 
 
 def workers_config(document: Table) -> WorkersConfig:

@@ -15,10 +15,14 @@ EX_CONFIG = 78
 class ConfigError(Exception):
     """The configuration cannot be used. Raised while starting, caught by the command line.
 
-    `path` leads to the fault (`processors.level.window_ms`), `reason` says what is wrong with it.
+    `path` leads to the fault (`processors.level.window_ms`, or the file where that is the fault),
+    `reason` says what is wrong with it.
     """
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, path: str, reason: str, *, is_file: bool = False) -> None:
+        table, _, key = path.rpartition(".")
+        place = path if is_file else f"[{table}] {key}" if table else f"[{path}]"
+        super().__init__(f"{place}: {reason}")
+        self.is_file = is_file
         self.path = path
         self.reason = reason

@@ -125,6 +125,7 @@ class WorkerLinks:
         self._consumer = consumer
         self.counters = counters
         self._links: dict[str, _Link] = {}
+        self._silent: list[str] = []
         self._ack_due_us = 0
         self._is_draining = False
 
@@ -155,6 +156,14 @@ class WorkerLinks:
         for gateway in new:
             self._links[gateway] = _Link((gateway, 1), now_us, now_us)
         return new, vanished
+
+    def take_silent(self) -> list[str]:
+        """Gateways given up for their silence since the last call.
+
+        Their sockets have to be made anew: ZeroMQ does not mend every connection that broke.
+        """
+        silent, self._silent = self._silent, []
+        return silent
 
     def drain(self) -> None:
         """Say BYE to all; batches are taken and acknowledged until they let this worker go."""
@@ -192,6 +201,7 @@ class WorkerLinks:
         for link in tuple(self._links.values()):
             if not link.is_released and now_us - link.heard_us >= SILENT_US:
                 self.counters.links_silent += link.is_answered
+                self._silent.append(link.key[0])
                 self._give_up(link, now_us)
         for gateway, link in self._links.items():
             messages += [(gateway, pack(message)) for message in self._due(link, now_us)]

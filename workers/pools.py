@@ -2,11 +2,12 @@
 
 import os
 import secrets
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from gateway.bus.zmq import ZmqSpokes
 from gateway.wire.counters import Series, Snapshot, publish
-from gateway.wire.layout import Layout
+from gateway.wire.layout import Layout, make_private
 from gateway.wire.topology import FINISH_POOL, RECORD_POOL, Pool
 from workers.calls import Calls
 from workers.config import Table, WorkersConfig, workers_config
@@ -25,6 +26,14 @@ class CountingConsumer(Consumer, Protocol):
     def counters(self) -> object: ...
 
 
+@runtime_checkable
+class Storing(Protocol):
+    """What needs a disk."""
+
+    def storage_fault(self) -> str:
+        """What is wrong with it; empty if nothing is."""
+
+
 def build_worker(
     pool_name: str, index: int, layout: Layout, document: Table, parent_fd: int | None = None
 ) -> Worker | RoundsWorker:
@@ -32,12 +41,14 @@ def build_worker(
     config = workers_config(document)
     if pool_name not in config.pools:
         raise ConfigError(f"pools.{pool_name}", f"no such pool; there are {sorted(config.pools)}")
-    layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(layout.run)
     reporter = Reporter(pool_name, index, layout)
     if pool_name == FINISH_POOL:
         return _finish(config, layout, reporter, parent_fd)
     pool = config.pools[pool_name]
     consumer = build_consumer(pool_name, pool, config, layout)
+    if isinstance(consumer, Storing):
+        reporter.storage_fault = consumer.storage_fault
     counters = LinkCounters()
     prefix = "recorder" if pool_name == RECORD_POOL else "calls"
     reporter.figures = [("worker", counters), (prefix, consumer.counters)]
@@ -79,6 +90,7 @@ def _finish(
 
     finish = FinishLoop(layout.recordings, config.recording)
     reporter.figures = [("finish", finish.counters)]
+    reporter.storage_fault = finish.storage_fault
     return RoundsWorker(
         # Nobody dials again into a node that stops: what waits for that is finished now.
         lambda now_us, is_draining: finish.turn(now_us, drain=is_draining),
@@ -96,10 +108,11 @@ class Reporter:
         self._folder = layout.metrics
         #: (prefix of the names, a dataclass of counters).
         self.figures: list[tuple[str, object]] = []
+        self.storage_fault: Callable[[], str] = str
         self.failures = 0
 
     def __call__(self, worker: Worker | RoundsWorker) -> None:
-        reason = worker.not_ready
+        reason = worker.not_ready or self.storage_fault()
         snapshot = Snapshot(
             process=f"{self._pool}-{self._index}",
             role="worker",

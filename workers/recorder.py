@@ -7,6 +7,7 @@ holds nothing that its death would take along: what is not safe comes again from
 import errno
 import logging
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -24,6 +25,8 @@ WAITING_BYTES_MAX = 4 * GATHER_BYTES_MAX
 _RETRY_S_MIN = 0.5
 _RETRY_S_MAX = 5.0
 _LOG_EACH_US = 60_000_000
+#: A gather that takes longer to become safe says that the disk is slow.
+SLOW_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +81,10 @@ class Recorder:
         waiting_bytes = sum(gather.size_bytes for gather in self._waiting)
         return waiting_bytes + self._gather.size_bytes < WAITING_BYTES_MAX
 
+    def storage_fault(self) -> str:
+        """What is wrong with the disk; empty if nothing is."""
+        return self._writer.storage_fault()
+
     def forget(self, link: LinkKey) -> None:
         """The link is dead: what came over it is still written, nothing of it acknowledged."""
         self._safe.pop(link, None)
@@ -120,6 +127,8 @@ class _Writer:
         self._is_closing = False
         self._broken: BaseException | None = None
         self._errors: dict[str, int] = {}  # since the last report, by errno's name
+        self._fault = ""  # errno's name, while it lasts
+        self._began_s: float | None = None
         self._reported_us: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -135,6 +144,13 @@ class _Writer:
             if self._broken is not None:
                 raise self._broken
             return gather not in self._todo
+
+    def storage_fault(self) -> str:
+        fault, began_s = self._fault, self._began_s
+        if fault:
+            return f"recordings cannot be written ({fault}): audio waits"
+        waits_s = 0.0 if began_s is None else time.monotonic() - began_s
+        return f"the recordings' disk is slow: it takes {waits_s:.0f} s" if waits_s > SLOW_S else ""
 
     def close(self) -> None:
         with self._changed:
@@ -181,13 +197,17 @@ class _Writer:
         """Until it is safe; False when we are to end and the disk still refuses."""
         delay_s = _RETRY_S_MIN
         while True:
+            self._began_s = time.monotonic()
             try:
                 self._files.write(gather)
             except OSError as fault:
                 self._note(fault)
             else:
                 self._count(gather)
+                self._fault = ""
                 return True
+            finally:
+                self._began_s = None
             with self._changed:
                 if self._is_closing:
                     return False
@@ -197,6 +217,7 @@ class _Writer:
     def _note(self, fault: OSError) -> None:
         kind = errno.errorcode.get(fault.errno or 0, type(fault).__name__)
         with self._changed:
+            self._fault = kind
             self._counters.storage_errors += 1
             self._errors[kind] = self._errors.get(kind, 0) + 1
 

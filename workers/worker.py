@@ -54,6 +54,7 @@ class Worker:
         self._parent_fd = parent_fd
         self._links = WorkerLinks(identity, consumer, counters or LinkCounters())
         self._connected: dict[str, Spoke] = {}
+        self._addresses: dict[str, str] = {}
         self._rescan_due_us = 0
         self._report_due_us = 0
 
@@ -72,7 +73,12 @@ class Worker:
     def drain(self) -> None:
         """Leave. May be called from a signal handler."""
         self._links.drain()
+        self._rescan_due_us = 0  # gateways that have just left need not be waited for
         self._spokes.wake()
+
+    def retire(self) -> None:
+        """Leave, for another process is there in our place. May be called from a handler."""
+        self.drain()
 
     @property
     def not_ready(self) -> str:
@@ -93,7 +99,11 @@ class Worker:
         self._receive()
         now_us = self._clock()
         self._consumer.advance(now_us)
-        for gateway, message in self._links.advance(now_us):
+        messages = self._links.advance(now_us)
+        for gateway in self._links.take_silent():
+            self._connected[gateway].close()
+            self._connected[gateway] = self._spokes.connect(self._addresses[gateway])
+        for gateway, message in messages:
             # What cannot be sent is said again: the gateway's silence opens a new link.
             self._connected[gateway].send(message)
         if self._report is not None and now_us >= self._report_due_us:
@@ -101,12 +111,12 @@ class Worker:
             self._report(self)
 
     def _rescan(self, now_us: int) -> None:
-        addresses = live_endpoints(self._layout)
-        new, vanished = self._links.update(addresses, now_us)
+        self._addresses = live_endpoints(self._layout)
+        new, vanished = self._links.update(self._addresses, now_us)
         for gateway in vanished:
             self._connected.pop(gateway).close()
         for gateway in new:
-            self._connected[gateway] = self._spokes.connect(addresses[gateway])
+            self._connected[gateway] = self._spokes.connect(self._addresses[gateway])
 
     def _receive(self) -> None:
         share_us = RECEIVE_US_MAX // max(1, len(self._connected))
@@ -144,11 +154,12 @@ class RoundsWorker:
         self._parent_fd = parent_fd
         self._idle_s = idle_s
         self._is_draining = False
+        self._is_retired = False
         self._report_due_us = 0
 
     def run(self) -> None:
-        """Until `drain` was called and nothing is due."""
-        while self._round() or not self._is_draining:
+        """Until `retire` was called, or `drain` and nothing is due."""
+        while not self._is_retired and (self._round() or not self._is_draining):
             pass
         if self._report is not None:
             self._report(self)
@@ -156,6 +167,10 @@ class RoundsWorker:
     def drain(self) -> None:
         """Leave. May be called from a signal handler."""
         self._is_draining = True
+
+    def retire(self) -> None:
+        """Leave what waits to another process. May be called from a signal handler."""
+        self._is_retired = True
 
     @property
     def not_ready(self) -> str:

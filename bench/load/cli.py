@@ -6,8 +6,15 @@ from pathlib import Path
 
 import click
 
-SERVERS = ("do-nothing", "gateway", "gateway-no-log", "gateway-recorder", "quickstart")
-DEFAULT = ("do-nothing", "gateway", "gateway-no-log", "gateway-recorder")
+SERVERS = (
+    "do-nothing",
+    "gateway",
+    "gateway-at-once",
+    "gateway-no-log",
+    "gateway-recorder",
+    "quickstart",
+)
+DEFAULT = ("do-nothing", "gateway", "gateway-at-once", "gateway-no-log", "gateway-recorder")
 
 
 @click.group()

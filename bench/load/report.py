@@ -28,7 +28,10 @@ class Ratio(NamedTuple):
 
 
 RATIOS = (
-    Ratio("gateway / do-nothing", ("gateway", "server_us"), ("do-nothing", "server_us"), 2.0),
+    Ratio("gateway / do-nothing", ("gateway", "server_us"), ("do-nothing", "server_us"), 1.0),
+    Ratio(
+        "at once / do-nothing", ("gateway-at-once", "server_us"), ("do-nothing", "server_us"), 1.6
+    ),
     Ratio("log threads / do-nothing", ("gateway", "log_us"), ("do-nothing", "server_us"), 0.15),
     Ratio(
         "recorder / do-nothing", ("gateway-recorder", "worker_us"), ("do-nothing", "server_us"), 1.0

@@ -15,8 +15,9 @@ from bench.load.processes import RigError, machine_busy_s, preferred, punctual, 
 from bench.load.rig import TICK_S, Caller, Load, Rig
 from bench.load.servers import Counts, Server
 
-#: The first second of a call is not like the others: sockets, streams and baselines are new.
-WARM_UP_S = 1.2
+#: Load before that which is measured. The first second of a call is not like the others (sockets,
+#: streams and baselines are new), and a gateway needs two to find its read interval.
+LEAD_IN_S = 2.4
 READY_S = 30.0
 SETTLE_S_MAX = 60.0
 QUIET_S = 0.3
@@ -81,8 +82,6 @@ def measure(settings: Settings, say: Say) -> list[Turn]:
 def _rounds(
     settings: Settings, rig: Rig, calls: list[tuple[Server, Caller]], say: Say
 ) -> list[Turn]:
-    for server, caller in calls:
-        _turn(rig, server, caller, 0, min(WARM_UP_S, settings.seconds))
     turns = []
     for number in range(1, settings.rounds + 1):
         for server, caller in calls:
@@ -120,8 +119,9 @@ def _read(server: Server) -> _Reading:
 
 def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float) -> Turn:
     """Load one server, and wait until all of it has been dealt with."""
+    rig.load(caller, _ticks(min(LEAD_IN_S, seconds)))
     before = _read(server)
-    load = rig.load(caller, max(1, round(seconds / TICK_S)))
+    load = rig.load(caller, _ticks(seconds))
     _settle(rig, server, caller.sent)
     after = _read(server)
     sent_before = caller.sent - load.sent
@@ -145,6 +145,10 @@ def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float)
         elsewhere_share=max(0.0, after.machine_s - before.machine_s - ours_s) / wall_s,
         fault=fault_of(load, received, server.counts(), rig.lost_sockets),
     )
+
+
+def _ticks(seconds: float) -> int:
+    return max(1, round(seconds / TICK_S))
 
 
 def fault_of(load: Load, received: int | None, counts: Counts, lost_sockets: int) -> str:

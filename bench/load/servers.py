@@ -12,6 +12,8 @@ from bench.load.processes import Child, RigError
 
 BACKLOG = 4096
 NO_LOG = '[pools.record]\ndelivery = "newest"\n'
+#: Every packet is read as it comes.
+AT_ONCE = "[gateway]\ncoalesce_ms_max = 0\n"
 
 
 class Kind(NamedTuple):
@@ -25,6 +27,7 @@ KINDS = {
     "do-nothing": Kind(),
     "quickstart": Kind(),
     "gateway": Kind(worker="taker"),
+    "gateway-at-once": Kind(worker="taker", config=AT_ONCE),
     "gateway-no-log": Kind(worker="taker", config=NO_LOG),
     "gateway-recorder": Kind(worker="recorder"),
 }
@@ -52,9 +55,8 @@ class Server:
         self.kind = KINDS[name]
         folder.mkdir()
         is_peer = self.kind.worker is None
-        self._counts_path = folder / (
-            "counts.json" if is_peer else "data/run/metrics/gateway-0.json"
-        )
+        self._counts_path = folder / "counts.json"
+        self._metrics = folder / "data" / "run" / "metrics"
         self.worker: Child | None = None
         with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
             self.port: int = listener.getsockname()[1]
@@ -95,7 +97,8 @@ class Server:
     def counts(self) -> Counts:
         """What the server has published last; zeros before it has."""
         try:
-            return read_counts(self._counts_path.read_text())
+            path = next(self._metrics.glob("gateway-0.*.json"), self._counts_path)
+            return read_counts(path.read_text())
         except FileNotFoundError:
             return Counts()
 

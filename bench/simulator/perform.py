@@ -168,4 +168,4 @@ def _tls_context(order: Order, *, is_secure: bool) -> ssl.SSLContext | None:
 
 
 def _say(text: str) -> None:
-    click.echo(f"acs-ingest simulate: {text}", err=True)
+    click.echo(f"Error: {text}", err=True)

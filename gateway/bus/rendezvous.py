@@ -10,6 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from gateway.wire.counters import replace_file
 from gateway.wire.layout import Layout
 
 #: Longest path that fits a socket address on every platform that we run on.
@@ -28,7 +29,7 @@ def bus_folder(layout: Layout, *, create: bool = False) -> Path:
         folder = Path(tempfile.gettempdir()) / f"acs-ingest-{os.getuid()}-{digest}"
         if create:
             layout.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-            layout.bus_path.write_text(f"{folder}\n")
+            replace_file(layout.bus_path, f"{folder}\n".encode())
     if create:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid != os.getuid():

@@ -5,8 +5,10 @@ full queue (sends never block). High-water marks are far above the credit that a
 that reaching one is a bug and not a way of life.
 """
 
+import errno
 import os
 import select
+import socket as sockets
 from collections.abc import Callable
 
 import zmq
@@ -17,16 +19,36 @@ from gateway.wire.frame import BATCH_BYTES_MAX
 #: Messages a queue holds; credit keeps a link below `BATCHES_IN_FLIGHT_MAX` of them.
 HIGH_WATER_MARK = 2000
 BATCHES_IN_FLIGHT_MAX = 1000
-#: A connection on which something larger comes is cut. A batch can outgrow its limit by one frame.
-MESSAGE_BYTES_MAX = BATCH_BYTES_MAX + 64 * 1024
+#: A connection on which something larger comes is cut. What workers say is short.
+MESSAGE_BYTES_MAX = 256 * 1024
+#: A frame is never parted, so a batch can be as large as one, and the largest that a configuration
+#: allows comes of a message of 1 MiB.
+BATCH_MESSAGE_BYTES_MAX = BATCH_BYTES_MAX + 2 * 1024 * 1024
 LINGER_MS = 500
+
+
+def _require_free(address: str) -> None:
+    """ZeroMQ would take the path of another socket away from it without an error."""
+    scheme, _, path = address.partition("://")
+    if scheme != "ipc":
+        return
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            pass  # somebody is there, and busy
+        except OSError:
+            return  # nobody, or nobody any more; what else is wrong `bind` says better
+        raise OSError(errno.EADDRINUSE, f"cannot bind {address}: another process listens there")
 
 
 class ZmqHub:
     """A bound ROUTER."""
 
     def __init__(self, address: str) -> None:
-        """Bind at `address` (`ipc://PATH`). Raises OSError when it cannot."""
+        """Bind at `address` (`ipc://PATH`). Raises OSError when it cannot, or somebody else is."""
+        _require_free(address)
         self._context = zmq.Context()
         socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -84,7 +106,7 @@ class ZmqSpoke:
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES_MAX)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, BATCH_MESSAGE_BYTES_MAX)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(zmq.LINGER, LINGER_MS)
         self._socket.connect(address)

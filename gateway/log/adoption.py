@@ -6,14 +6,14 @@ dead process had open. Counters are left to whoever has the frames: the CLOSE sa
 
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from gateway.log.folder import remove_log, take
+from gateway.log.folder import RESERVE_NAME, parts_of, remove_log, take
 from gateway.log.reader import Cursor, Damages
-from gateway.log.ticks import Tick, heads_of
+from gateway.log.ticks import Control, Tick, controls_of
 from gateway.wire import descriptor
 from gateway.wire.errors import WireError
 from gateway.wire.frame import FRAME, NO_STAMP, SESSION_STREAM, FrameKind
@@ -35,61 +35,68 @@ class LoggedSession:
 class Adopted:
     """A dead log that is ours now. Made and removed in a thread that may wait for the disk."""
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folders: Sequence[Path], locks: Sequence[int]) -> None:
         """Read it through once. Raises OSError."""
-        self.folder = folder
+        self.folders = folders
         self.damages = Damages()
         self.sessions: dict[int, LoggedSession] = {}
-        self._lock = lock
+        self._locks = locks
+        self._free_reserves()
         self.first, self.last, self.frames, sent_us = self._scan()
         self.last_words = self._last_words(self.last + 1, sent_us)
 
     def cursor(self, first: int) -> Cursor:
         """A place to read its ticks from."""
-        return Cursor(self.folder, first, self.damages)
+        return Cursor(self.folders, first, self.damages)
 
     def remove(self) -> list[Tick]:
         """Take it away: everything in it is safe elsewhere. Returns nothing more to read."""
-        remove_log(self.folder)
-        os.close(self._lock)
+        try:
+            remove_log(self.folders)
+        except OSError as fault:
+            # Its locks stay ours, or it would be delivered again and again.
+            logger.error("adopted log: cannot be removed: %s; the next process tries again", fault)
+            return []
+        for lock in self._locks:
+            os.close(lock)
         return []
+
+    def _free_reserves(self) -> None:
+        """Who is dead needs no room."""
+        for folder in self.folders:
+            with suppress(OSError):
+                (folder / RESERVE_NAME).unlink(missing_ok=True)
 
     def _scan(self) -> tuple[int, int, int, int]:
         """First tick, last tick, frames, and when the last tick was sent."""
         first, last, frames, sent_us = 0, 0, 0, 0
-        cursor = Cursor(self.folder, 0, self.damages)
+        cursor = Cursor(self.folders, 0, self.damages)
         while ticks := cursor.read(READ_BYTES):
             first = first or ticks[0].number
             for tick in ticks:
-                last, sent_us = tick.number, max(sent_us, tick.sent_us)
+                last, sent_us = max(last, tick.number), max(sent_us, tick.sent_us)
                 frames += 0 if tick.snapshot else tick.frames
                 self._note(tick)
         return first, last, frames, sent_us
 
     def _note(self, tick: Tick) -> None:
         """Remember the OPENs and CLOSEs of a tick."""
-        heads = heads_of(tick.heads)
-        control = (heads["kind"] == FrameKind.OPEN) | (heads["kind"] == FrameKind.CLOSE)
-        ends = np.cumsum(heads["length"], dtype=np.int64)
-        for index in np.flatnonzero(control):
-            head = heads[index]
-            payload = tick.payload[int(ends[index]) - int(head["length"]) : int(ends[index])]
-            stream = int(head["stream"])
-            if head["kind"] == FrameKind.OPEN:
-                self._note_open(int(head["session"]), stream, head.tobytes(), payload)
-            elif int(head["session"]) in self.sessions:
-                self.sessions[int(head["session"])].closed.add(stream)
+        for control in controls_of(tick):
+            if control.kind == FrameKind.OPEN:
+                self._note_open(control)
+            elif control.session in self.sessions:
+                self.sessions[control.session].closed.add(control.stream)
 
-    def _note_open(self, session: int, stream: int, head: bytes, payload: bytes) -> None:
-        if stream == SESSION_STREAM:
+    def _note_open(self, control: Control) -> None:
+        if control.stream == SESSION_STREAM:
             try:
-                opened = descriptor.unpack(payload, descriptor.SessionOpen)
+                opened = descriptor.unpack(control.payload, descriptor.SessionOpen)
             except WireError as fault:
                 logger.warning("adopted log: an OPEN cannot be read: %s", fault)
                 return
-            self.sessions.setdefault(session, LoggedSession(opened.call_id))
-        if session in self.sessions:
-            self.sessions[session].opens[stream] = (head, payload)
+            self.sessions.setdefault(control.session, LoggedSession(opened.call_id))
+        if control.session in self.sessions:
+            self.sessions[control.session].opens[control.stream] = control.head, control.payload
 
     def _last_words(self, number: int, sent_us: int) -> Tick:
         """The CLOSEs that the dead process could not send."""
@@ -112,14 +119,23 @@ class Adopted:
         return Tick(number, sent_us, b"".join(heads), b"".join(payloads))
 
 
-def adopt(folder: Path) -> Adopted | None:
-    """Take a dead log over; None where somebody else was faster or it cannot be read."""
-    lock = take(folder)
-    if lock is None:
-        return None
+def adopt(folder: Path, roots: Sequence[Path] = ()) -> Adopted | None:
+    """Take a dead log over, with what it has in other roots' folders.
+
+    None where somebody else was faster or it cannot be read.
+    """
+    folders = parts_of(folder, roots)
+    locks: list[int] = []
     try:
-        return Adopted(folder, lock)
+        for each in folders:
+            lock = take(each)
+            if lock is None:
+                raise BlockingIOError
+            locks.append(lock)
+        return Adopted(folders, locks)
     except OSError as fault:
-        logger.error("log: cannot adopt %s: %s; it stays where it is", folder, fault)
-        os.close(lock)
+        if not isinstance(fault, BlockingIOError):
+            logger.error("log: cannot adopt %s: %s; it stays where it is", folder, fault)
+        for lock in locks:
+            os.close(lock)
         return None

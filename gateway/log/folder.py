@@ -1,24 +1,31 @@
-"""Where logs lie, and whose they are: `DATA/log/GATEWAY/BOOT/`, with a lock that its process holds.
+"""Where logs lie, and whose they are: `ROOT/GATEWAY/BOOT/`, with a lock that its process holds.
 
-A log whose lock is free belonged to a process that is dead: whoever takes the lock adopts it.
+A root is `DATA/log` or one of `[log] dirs`; a log that has filled one folder goes on in the next
+root's. A log whose lock is free belonged to a process that is dead: whoever takes it adopts it.
 """
 
 import fcntl
 import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from gateway.wire.layout import make_private
+
 LOCK_NAME = "lock"
+RESERVE_NAME = "reserve"
 SEGMENT_SUFFIX = ".seg"
 
 
 def segment_path(folder: Path, number: int) -> Path:
-    """Where segment `number` lies."""
+    """Where segment `number` lies. Numbers are unique in a log, whatever folder they are in."""
     return folder / f"{number:08d}{SEGMENT_SUFFIX}"
 
 
-def segments(folder: Path) -> list[Path]:
-    """The segments of a log, oldest first."""
-    return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
+def segments(*folders: Path) -> list[Path]:
+    """The segments of a log, by number."""
+    found = (path for folder in folders for path in folder.glob(f"*{SEGMENT_SUFFIX}"))
+    return sorted(found, key=lambda path: path.name)
 
 
 def make_folder(parent: Path, boot_id: str) -> tuple[Path, int]:
@@ -26,28 +33,58 @@ def make_folder(parent: Path, boot_id: str) -> tuple[Path, int]:
 
     Raises OSError.
     """
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(parent)
     hidden = parent / f".{boot_id}"
-    hidden.mkdir(mode=0o700)
-    lock = os.open(hidden / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    hidden.mkdir(mode=0o700, exist_ok=True)
+    try:
+        lock = os.open(hidden / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        with suppress(OSError):
+            hidden.rmdir()
+        raise
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder = parent / boot_id
-    hidden.rename(folder)
+    try:
+        hidden.rename(folder)
+    except OSError:
+        os.close(lock)
+        raise
     return folder, lock
 
 
-def remove_log(folder: Path) -> None:
-    """Take a log away, its lock last, so that nobody adopts what is being removed."""
-    for path in segments(folder):
-        path.unlink(missing_ok=True)
-    (folder / LOCK_NAME).unlink(missing_ok=True)
-    folder.rmdir()
+def remove_log(folders: Iterable[Path]) -> None:
+    """Take a log away, its locks last, so that nobody adopts what is being removed.
+
+    Raises OSError.
+    """
+    for folder in folders:
+        for path in segments(folder):
+            path.unlink(missing_ok=True)
+        (folder / RESERVE_NAME).unlink(missing_ok=True)
+        (folder / LOCK_NAME).unlink(missing_ok=True)
+        folder.rmdir()
 
 
-def dead_logs(root: Path) -> list[Path]:
-    """Logs under `root` (`DATA/log`), oldest first, that no process holds."""
-    found = [lock.parent for lock in root.glob(f"*/*/{LOCK_NAME}") if not is_held(lock)]
-    return sorted((path for path in found if not path.name.startswith(".")), key=_age)
+def dead_logs(*roots: Path) -> list[Path]:
+    """Logs that no process holds, oldest first: of each the folder in the first root that has it.
+
+    A root that cannot be read has none.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    for root in roots:
+        with suppress(OSError):
+            for lock in root.glob(f"*/*/{LOCK_NAME}"):
+                folder = lock.parent
+                if not folder.name.startswith(".") and not is_held(lock):
+                    found.setdefault((folder.parent.name, folder.name), folder)
+    return sorted(found.values(), key=_age)
+
+
+def parts_of(folder: Path, roots: Sequence[Path]) -> list[Path]:
+    """The folders of one log, `folder` being one of them, in the order of the roots."""
+    there = [root / folder.parent.name / folder.name for root in roots]
+    parts = [part for part in there if (part / LOCK_NAME).exists()]
+    return parts if folder in parts else [folder, *parts]
 
 
 def take(folder: Path) -> int | None:

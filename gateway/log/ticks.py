@@ -1,17 +1,20 @@
 """Ticks as they are logged and read back: arithmetic on arrays, no I/O."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.wire.frame import FRAME, FRAME_DTYPE
+from gateway.wire.frame import FRAME, FRAME_DTYPE, FrameKind
 from gateway.wire.record import Record, payload_sum
 
 HEADS = np.dtype([(name, form) for name, form in FRAME_DTYPE])
 
 Heads = NDArray[Any]
+
+#: Of memory for a tick without frames.
+TICK_BYTES = 256
 
 
 class Tick(NamedTuple):
@@ -28,10 +31,47 @@ class Tick(NamedTuple):
     def frames(self) -> int:
         return len(self.heads) // FRAME.size
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, nearly."""
+        return len(self.heads) + len(self.payload) + TICK_BYTES
+
 
 def heads_of(tick_heads: bytes | memoryview) -> Heads:
     """Frame headers as a structured array."""
     return np.frombuffer(tick_heads, HEADS)
+
+
+class Control(NamedTuple):
+    """An OPEN or CLOSE frame."""
+
+    kind: int
+    session: int
+    stream: int
+    head: bytes
+    payload: bytes
+
+
+def is_control(heads: Heads) -> NDArray[np.bool_]:
+    """Which frames are an OPEN or CLOSE."""
+    control: NDArray[np.bool_] = (heads["kind"] == FrameKind.OPEN) | (
+        heads["kind"] == FrameKind.CLOSE
+    )
+    return control
+
+
+def controls_of(tick: Tick) -> Iterator[Control]:
+    """The OPENs and CLOSEs of a tick, in order."""
+    heads = heads_of(tick.heads)
+    chosen = np.flatnonzero(is_control(heads))
+    if not len(chosen):
+        return
+    ends = np.cumsum(heads["length"], dtype=np.int64)
+    for index in chosen.tolist():
+        head = heads[index]
+        payload = tick.payload[int(ends[index]) - int(head["length"]) : int(ends[index])]
+        numbers = int(head["kind"]), int(head["session"]), int(head["stream"])
+        yield Control(*numbers, head.tobytes(), payload)
 
 
 def sums(heads: bytes | memoryview, payload: bytes | memoryview) -> NDArray[np.uint32]:

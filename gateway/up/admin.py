@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
 from gateway.up.state import State
+from gateway.up.supervisor import Child
 from gateway.wire.counters import Snapshot
 
 PREFIX = "acs_ingest_"
@@ -69,8 +70,10 @@ def families(state: State) -> list[Metric]:
     """Everything that the node counts; each process's figures with the label `process`."""
     found: dict[str, Metric] = {}
     _add_own(found, state)
+    names = {child.pid: child.place.name for child in state.children}
+    names |= {child.pid: _name_beside(child) for child in state.beside}
     for snapshot in state.snapshots.values():
-        _add_snapshot(found, snapshot)
+        _add_snapshot(found, snapshot, names.get(snapshot.pid, snapshot.process))
     return list(found.values())
 
 
@@ -85,13 +88,22 @@ def _add_own(found: dict[str, Metric], state: State) -> None:
         labels = {"process": child.place.name, "role": kind[0], "pool": kind[1]}
         lives.add_sample(lives.name, labels, float(child.pid is not None))
         restarts[kind] += child.restarts
+    for child in state.beside:
+        labels = {"process": _name_beside(child), "role": child.place.role}
+        labels["pool"] = child.place.pool or ""
+        lives.add_sample(lives.name, labels, float(child.pid is not None))
     total = _family(found, "restarts", "counter", "Processes that were started again.")
     for (role, pool), number in restarts.items():
         total.add_sample(f"{total.name}_total", {"role": role, "pool": pool}, float(number))
 
 
-def _add_snapshot(found: dict[str, Metric], snapshot: Snapshot) -> None:
-    process = {"process": snapshot.process}
+def _name_beside(child: Child) -> str:
+    """The label of a process whose place another one has: `gateway-0@1`, of generation 1."""
+    return f"{child.place.name}@{child.generation}"
+
+
+def _add_snapshot(found: dict[str, Metric], snapshot: Snapshot, name: str) -> None:
+    process = {"process": name}
     ready = _family(found, "ready", "gauge", "Whether the process says that it is ready.")
     ready.add_sample(ready.name, process, float(snapshot.ready))
     for series in snapshot.series:

@@ -1,4 +1,4 @@
-"""`acs-ingest up` and `acs-ingest check`."""
+"""`acs-ingest up`, `acs-ingest upgrade` and `acs-ingest check`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,34 @@ def up(**options: Unpack[Options]) -> None:
 
 
 @click.command()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data"),
+    show_default=True,
+    help="The data folder of the `acs-ingest up` that runs.",
+)
+@click.option(
+    "--drain-s",
+    type=click.FloatRange(0),
+    help="Close calls that old processes still have after so many seconds.  [default: never]",
+)
+@click.option("--wait", is_flag=True, help="Until the last old process has left.")
+def upgrade(*, data: Path, drain_s: float | None, wait: bool) -> None:
+    """Replace the gateways and workers of a running `up` by new ones, without ending a call.
+
+    They have the software and the configuration of this moment; calls that run stay with the old
+    gateways until they end. A generation that cannot start changes nothing. `up` itself stays: what
+    only it decides (addresses, numbers of processes, new pools) needs a restart.
+    """
+    from gateway.up.control import Request, ask
+    from gateway.wire.layout import Layout
+
+    request = Request(drain_s=drain_s, wait=wait)
+    click.get_current_context().exit(ask(Layout(data), request, click.echo))
+
+
+@click.command()
 @_CONFIG
 def check(config: Path | None) -> None:
     """Check a configuration and print what follows from it."""
@@ -116,6 +144,7 @@ def resolve(options: Options) -> Plan:
         gateways=options["gateways"] or config.up.gateways,
         pools=config.pools,
         drain_s=options["drain_s"] or config.up.drain_s,
+        close_s=config.gateway.close_s,
         config=None if path is None else path.absolute(),
         tls=_tls(options, config),
         insecure=options["insecure"],
@@ -163,6 +192,7 @@ def _essentials(plan: Plan) -> list[tuple[str, str]]:
         ("admin", str(plan.admin or "off")),
         ("data", str(plan.data)),
         ("gateways", f"{plan.gateways}, drained within {plan.drain_s:g} s"),
+        ("drain", f"calls go on for {plan.budget().calls_s:g} s"),
     ]
     for name, pool in plan.pools.items():
         parts = [f"{name}: {pool.processes} x {pool.delivery}", *pool.processors, *pool.sinks]

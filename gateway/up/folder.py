@@ -68,13 +68,17 @@ def claim(layout: Layout, *, orphans_s: float = ORPHANS_S) -> Claim:
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A line of `processes.json`. `started_at`: ISO 8601, UTC."""
+    """A line of `processes.json`. `started_at`: ISO 8601, UTC.
+
+    Each upgrade begins another generation; processes of an older one leave, or did not have to.
+    """
 
     role: str
     pool: str | None
     index: int
     pid: int
     started_at: str
+    generation: int = 1
 
 
 def write_processes(layout: Layout, running: Sequence[Running]) -> None:

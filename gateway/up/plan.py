@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.address import Address
-from gateway.up.supervisor import Place, gateway_drain_s
+from gateway.up.budget import Budget, budget
+from gateway.up.supervisor import Place
 from gateway.wire.topology import Pool
 
 MEDIA_PATH = "/media"
@@ -23,6 +24,8 @@ class Plan:
     gateways: int
     pools: Mapping[str, Pool]
     drain_s: float
+    #: How long a peer has to answer a close frame.
+    close_s: float = 5.0
     config: Path | None = None
     tls: tuple[Path, Path] | None = None
     insecure: bool = False
@@ -36,6 +39,10 @@ class Plan:
             for index in range(pool.processes)
         ]
         return gateways + workers
+
+    def budget(self) -> Budget:
+        """How the seconds of a drain are shared."""
+        return budget(self.drain_s, self.close_s)
 
     def replay_pools(self) -> frozenset[str]:
         """Pools of this node without whose workers nothing is safe for long."""
@@ -59,6 +66,12 @@ class Inherited(NamedTuple):
     ready: int
 
 
+def check_line(plan: Plan) -> list[str]:
+    """How the software that is installed now is asked what it thinks of the configuration."""
+    line = [sys.executable, "-P", "-m", "gateway", "check"]
+    return line if plan.config is None else [*line, "--config", str(plan.config)]
+
+
 Commands = Callable[[Plan, Place, Inherited], list[str]]
 
 
@@ -72,7 +85,8 @@ def command_line(plan: Plan, place: Place, inherited: Inherited) -> list[str]:
     if place.pool is not None:
         return [*line, "--pool", place.pool]
     line += ["--listen", f"fd:{inherited.listener}", "--ready-fd", str(inherited.ready)]
-    line += ["--drain-s", f"{gateway_drain_s(plan.drain_s):g}"]
+    shared = plan.budget()
+    line += ["--drain-s", f"{shared.calls_s:g}", "--leave-s", f"{shared.leave_s:g}"]
     if plan.tls is not None:
         line += ["--tls-cert", str(plan.tls[0]), "--tls-key", str(plan.tls[1])]
     if plan.insecure:

@@ -12,9 +12,13 @@ SNAPSHOT_AGE_US_MAX = 10 * PUBLISH_MS * 1000
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """`snapshots` of live children, by pid. `now_us` is Unix us, as in the snapshots."""
+    """`children` hold the node's places, those `beside` do not: they are tried, or leave.
+
+    `snapshots` of those that live, by pid. `now_us` is Unix us, as in the snapshots.
+    """
 
     children: Sequence[Child]
+    beside: Sequence[Child] = ()
     snapshots: Mapping[int, Snapshot]
     replay_pools: frozenset[str]
     is_draining: bool
@@ -29,7 +33,7 @@ class State:
         """Why the node should be sent no calls now; empty if it is ready. Without ids."""
         faults = ["the node drains"] if self.is_draining else []
         for child in self.children:
-            fault = self._fault(child)
+            fault = self.fault(child)
             if child.place.role == "gateway" and fault:
                 faults.append(f"{child.place.name}: {fault}")
         return faults + self._pool_faults()
@@ -38,7 +42,7 @@ class State:
         faults = []
         for pool in sorted(self.replay_pools):
             found = [
-                f"{child.place.name}: {self._fault(child)}" if self._fault(child) else ""
+                f"{child.place.name}: {self.fault(child)}" if self.fault(child) else ""
                 for child in self.children
                 if child.place.pool == pool
             ]
@@ -46,7 +50,7 @@ class State:
                 faults.append(f"pool {pool}: no worker is ready ({'; '.join(found)})")
         return faults
 
-    def _fault(self, child: Child) -> str:
+    def fault(self, child: Child) -> str:
         """Why a process is not ready; empty if it is."""
         if child.pid is None:
             return "is not running"

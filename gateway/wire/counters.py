@@ -1,9 +1,12 @@
 """What each process of a node counts and whether it is ready: one small file per process.
 
+Two processes of one name are two files: an old one may live beside the one that replaces it.
+
 A process publishes twice a second, the parent collects for `/metrics` and `/readyz`. Labels and
 reasons hold no ids of calls or participants.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Literal
@@ -25,7 +28,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One process at one moment. `process` names the file: unique on the node, no slash."""
+    """One process at one moment. `process` and `pid` name the file: no slash."""
 
     process: str
     role: str
@@ -44,10 +47,31 @@ _decoder = msgspec.json.Decoder(Snapshot)
 def publish(folder: Path, snapshot: Snapshot) -> None:
     """Replace the process's file in `folder` (`Layout.metrics`), which is made where it is missing.
 
-    Raises OSError, say on a full disk. Counting never ends a process: the caller catches it and
-    publishes again at the next turn.
+    On a full disk it is written over, for that is when somebody looks. Raises OSError. Counting
+    never ends a process: the caller catches it and publishes again at the next turn.
     """
-    replace_file(folder / f"{snapshot.process}.json", msgspec.json.encode(snapshot))
+    path = folder / f"{snapshot.process}.{snapshot.pid}.json"
+    if not path.exists():
+        _remove_dead(folder, snapshot.process)
+    content = msgspec.json.encode(snapshot)
+    try:
+        replace_file(path, content)
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _overwrite(path, content)
+
+
+def _remove_dead(folder: Path, process: str) -> None:
+    """Take away what dead processes of this name have left."""
+    for path in folder.glob(f"{process}.*.json"):
+        pid = path.name.removeprefix(f"{process}.").removesuffix(".json")
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            path.unlink(missing_ok=True)
+        except (PermissionError, ValueError, OverflowError):
+            continue  # somebody else's
 
 
 def collect(folder: Path) -> list[Snapshot]:
@@ -79,6 +103,13 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    """Write into a file that is there: it has its room. Who reads it just now reads nothing."""
+    with path.open("r+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 def _open(path: Path) -> int:

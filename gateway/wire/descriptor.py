@@ -1,4 +1,4 @@
-"""What OPEN, EVENT and CLOSE frames carry: JSON objects, one struct each. Seen by plug-ins too.
+"""What OPEN, EVENT, CLOSE and GAP frames carry: JSON objects, a struct each. Plug-ins see them too.
 
 A member that a receiver does not know is ignored, a missing one has its default: so version n
 reads what version n - 1 wrote.
@@ -61,8 +61,9 @@ class SessionClose(msgspec.Struct, frozen=True, kw_only=True):
     """CLOSE on stream 0, after the CLOSE of each stream.
 
     `proper`: a close frame came from the peer, so nobody will dial again. `bad_packets` counts by
-    error class. `cause` is null for a socket that closed, `gateway_died` where the gateway did;
-    then bad packets are counted in the events.
+    error class. `dropped` counts the AUDIO frames that pools were not given before the session
+    closed, by pool and reason. `cause` is null for a socket that closed, `gateway_died` where the
+    gateway did; then bad packets are counted in the events, and what was dropped is not known.
     """
 
     closed_at_us: int
@@ -70,6 +71,7 @@ class SessionClose(msgspec.Struct, frozen=True, kw_only=True):
     proper: bool
     cause: Literal["gateway_died"] | None = None
     bad_packets: dict[str, int] = {}
+    dropped: dict[str, dict[str, int]] = {}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +87,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any] = {}
 
 
-Body = SessionOpen | StreamOpen | StreamClose | SessionClose | Event
-Descriptor = TypeVar("Descriptor", SessionOpen, StreamOpen, StreamClose, SessionClose, Event)
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """GAP: so many frames of a stream, from the header's `seq` on, that the gateway has dropped.
+
+    On stream 0 they are events. Some of them may have come all the same, before they were dropped.
+    """
+
+    frames: int
+    reason: Literal["log_full"]
+
+
+Body = SessionOpen | StreamOpen | StreamClose | SessionClose | Event | Gap
+Descriptor = TypeVar("Descriptor", SessionOpen, StreamOpen, StreamClose, SessionClose, Event, Gap)
 
 
 def pack(body: Body) -> bytes:

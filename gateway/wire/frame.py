@@ -49,6 +49,7 @@ class FrameKind(IntEnum):
     AUDIO = 2
     EVENT = 3
     CLOSE = 4
+    GAP = 5  # frames of a stream, from `seq` on, that the gateway has thrown away
 
 
 class FrameFlag(IntFlag):

@@ -59,4 +59,4 @@ def test_load_bench_refuses_more_sockets_than_descriptors() -> None:
     )
 
     assert 69 == done.returncode
-    assert "5200 descriptors are needed and 1000 allowed" in done.stderr
+    assert "6200 descriptors are needed and 1000 allowed" in done.stderr

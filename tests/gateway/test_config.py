@@ -147,3 +147,10 @@ def test_other_sides_check_their_tables_and_their_faults_name_the_file(
     with pytest.raises(ConfigError) as caught:
         config.load_checked(file)
     assert f"{file}: [other] key: is wrong" == str(caught.value)
+
+
+def test_limits_of_the_log_are_those_of_the_file(file: Path) -> None:
+    file.write_text("[log]\nbytes_max = 2000000\nreserve_bytes = 0\ndirs = ['/other']\n")
+    found = config.load(file).log
+    assert (2_000_000, 0, 256 * 1024**2) == found.limits
+    assert ("/other",) == found.dirs

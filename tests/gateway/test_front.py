@@ -11,8 +11,8 @@ class Written:
         self.told: list[tuple[object, ...]] = []
         front.sockets.add(self)
 
-    def sweep(self, now_s: float) -> None:
-        self.told.append(("sweep", now_s))
+    def tend(self, now_s: float) -> None:
+        self.told.append(("tend", now_s))
 
     def close(self, code: int, reason: str = "") -> None:
         self.told.append(("close", code, reason))
@@ -30,11 +30,11 @@ def front_of(count: int) -> tuple[Front, list[Written]]:
     return front, [Written(front) for _ in range(count)]
 
 
-def test_a_sweep_reaches_every_socket_with_the_time():
+def test_tending_reaches_every_socket_with_the_time():
     front, sockets = front_of(3)
-    front.sweep(12.5)
+    front.tend(12.5)
 
-    assert [[("sweep", 12.5)]] * 3 == [socket.told for socket in sockets]
+    assert [[("tend", 12.5)]] * 3 == [socket.told for socket in sockets]
 
 
 def test_close_all_closes_every_socket_with_code_and_reason():
@@ -55,7 +55,7 @@ def test_abort_all_cuts_every_socket_although_they_leave_meanwhile():
 
 def test_a_front_without_sockets_has_nothing_to_do():
     front, _ = front_of(0)
-    front.sweep(1.0)
+    front.tend(1.0)
     front.close_all(1001, "")
     front.abort_all()
 

@@ -303,11 +303,11 @@ async def test_a_peer_that_never_ends_its_tls_is_cut(tls, pair):
 
         assert (1000, True) == await handler.over()
 
-        door.sweep(after_s=4.9)
+        door.tend(after_s=4.9)
 
         assert 1 == len(door.front.sockets)
 
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
         await door.empty()
         release.set()
         await silent
@@ -421,7 +421,7 @@ async def test_the_time_of_the_tls_handshake_counts_as_the_handshakes(tls, pair)
     async with Door(SocketLimits(handshake_s=5), tls=tls) as door, speaker(door, pair) as peer:
         await door.connected()
         peer.writer.write(request()[:20])
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
         await door.empty()
 
         with pytest.raises(ConnectionResetError):

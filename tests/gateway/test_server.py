@@ -5,16 +5,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import acs_packets as acs
 import pytest
 from node import acs_ingest, eventually
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
+from gateway.bus.rendezvous import live_endpoints
+from gateway.bus.zmq import ZmqSpokes
 from gateway.clock import Clock
+from gateway.wire import messages
 from gateway.wire.counters import Snapshot, collect
 from gateway.wire.layout import Layout
 
@@ -123,6 +128,88 @@ def test_a_gateway_without_replay_pools_keeps_no_log(data, tmp_path):
 
     assert 0 == code
     assert not (data / "log").exists()
+
+
+@contextmanager
+def flood(front: Front) -> Iterator[list[int]]:
+    """A call on which far more packets come than on any real one; yields how many, when it is over.
+
+    They are short: on a socket with much traffic nothing may gather.
+    """
+    sent: list[int] = []
+    is_over = threading.Event()
+
+    def talk(call: ClientConnection) -> None:
+        number = 0
+        while not is_over.wait(0.002):
+            for _ in range(20):
+                call.send(acs.audio("a", acs.pcm(number, 2), acs.stamp(20 * number)).decode())
+                number += 1
+        sent.append(number)
+
+    with connect(front.url, compression=None) as call:
+        talker = threading.Thread(target=talk, args=(call,))
+        talker.start()
+        try:
+            yield sent
+        finally:
+            is_over.set()
+            talker.join(20)
+
+
+def test_under_load_packets_gather_and_every_one_is_read(front):
+    with flood(front) as sent:
+        eventually(lambda: front.figures()["coalesced_reads"] > 0)
+    figures = eventually(lambda: (f := front.figures())["messages"] == sent[0] and f)
+
+    assert figures["coalesce_seconds"] > 0
+    assert figures["sweeps"] > 0
+    assert figures["coalesced_reads_empty"] <= figures["coalesced_reads"]
+
+
+def test_switched_off_every_packet_is_read_as_it_comes(data, tmp_path):
+    config = tmp_path / "off.toml"
+    config.write_text("[gateway]\ncoalesce_ms_max = 0\n")
+    front = Front(data, "--config", str(config))
+    with flood(front):
+        eventually(lambda: front.figures()["messages"] > 6000)
+        figures = front.figures()
+    front.kill()
+
+    assert 0 == figures["coalesce_seconds"] == figures["coalesced_reads"]
+
+
+def test_a_worker_that_cannot_wait_has_packets_read_as_they_come(front):
+    spokes = ZmqSpokes()
+    [address] = live_endpoints(front.layout).values()
+    spoke = spokes.connect(address)
+    hello = messages.Hello(
+        pool="live", name="live-0", boot_id="boot-w", link=1, latency_ms=20, delivery="newest"
+    )
+
+    def figures_after(messages_more: int) -> dict[str, float]:
+        """What is published when so many more packets have come; the worker is alive meanwhile."""
+        limit = front.figures()["messages"] + messages_more
+
+        def look() -> dict[str, float] | None:
+            spoke.send(messages.pack(messages.Heartbeat(link=1)))
+            figures = front.figures()
+            return figures if figures["messages"] >= limit and figures["workers"] == 1 else None
+
+        return eventually(look)
+
+    try:
+        with flood(front):
+            eventually(lambda: front.figures()["coalesced_reads"] > 0)
+            spoke.send(messages.pack(hello))
+            before, after = figures_after(1000), figures_after(3000)
+    finally:
+        spoke.close()
+        spokes.close()
+
+    assert 0 == before["coalesced_sockets"] == after["coalesced_sockets"]
+    assert before["coalesced_reads"] == after["coalesced_reads"]
+    assert after["coalesce_seconds"] > 0
 
 
 def test_sighup_without_tls_changes_nothing(front):

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -31,6 +32,14 @@ from gateway.websocket import FRAGMENTS_MAX, UNSENT_BYTES_MAX
 LIMIT = 65_536
 #: The least and the most that the lane takes, and what is beside it.
 LENGTHS = [0, 1, 125, 126, 127, 1000, 65_535, 65_536]
+
+
+@pytest.fixture(autouse=True, scope="module", params=["loop", "sweeps"])
+def reading(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything holds whoever reads the sockets."""
+    Door.coalesces = request.param == "sweeps"
+    yield
+    Door.coalesces = False
 
 
 def by_path(upgrade: UpgradeRequest) -> Refusal | None:
@@ -257,11 +266,11 @@ async def test_a_handshake_that_trickles_is_cut_after_its_whole_time():
         head = request()
         for number in range(1, 6):
             await peer.send(head[number - 1 : number])
-            door.sweep(after_s=number * 0.9)
+            door.tend(after_s=number * 0.9)
 
         assert 1 == len(door.front.sockets)
 
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
         await door.empty()
 
         assert b"" == await peer.rest()
@@ -273,8 +282,8 @@ async def test_a_peer_that_says_nothing_is_cut_and_counted_once():
     async with Door() as door:
         await door.dial()
         await door.connected()
-        door.sweep(after_s=5.1)
-        door.sweep(after_s=5.2)
+        door.tend(after_s=5.1)
+        door.tend(after_s=5.2)
         await door.empty()
 
         assert 1 == door.counters.handshake_timeouts
@@ -286,11 +295,11 @@ async def test_a_refused_peer_that_stays_is_cut_but_is_no_handshake_timeout():
         peer = await door.dial()
         await peer.send(request("/"))
         await peer.rest()
-        door.sweep(after_s=4.9)
+        door.tend(after_s=4.9)
 
         assert 1 == len(door.front.sockets)
 
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
         await door.empty()
 
         assert 0 == door.counters.handshake_timeouts
@@ -576,13 +585,13 @@ async def test_a_handler_that_raises_at_its_end_is_counted(caplog):
 async def test_a_ping_goes_out_in_time_and_its_answer_keeps_the_socket():
     async with Door(SocketLimits(ping_s=20, pong_s=20)) as door:
         peer, handler = await door.call()
-        door.sweep(after_s=20.1)
+        door.tend(after_s=20.1)
 
         assert (PING, b"") == await peer.frame()
 
         await peer.send(frame(b"", PONG) + frame(b"heard"))
         await handler.heard(1)
-        door.sweep(after_s=40.2)
+        door.tend(after_s=40.2)
 
         assert (PING, b"") == await peer.frame()
         assert [] == handler.closes
@@ -592,11 +601,11 @@ async def test_a_ping_goes_out_in_time_and_its_answer_keeps_the_socket():
 async def test_a_ping_without_an_answer_cuts_although_messages_come():
     async with Door(SocketLimits(ping_s=20, pong_s=20)) as door:
         peer, handler = await door.call()
-        door.sweep(after_s=20.1)
+        door.tend(after_s=20.1)
         await peer.frame()
         await peer.send(frame(text_of(500)))
         await handler.heard(1)
-        door.sweep(after_s=40.2)
+        door.tend(after_s=40.2)
 
         assert (None, False) == await handler.over()
 
@@ -608,11 +617,11 @@ async def test_pings_that_are_quicker_than_their_answers_do_not_put_the_cut_off(
     async with Door(SocketLimits(ping_s=1, pong_s=2.5)) as door:
         _, handler = await door.call()
         for after_s in (1.1, 2.2, 3.3):
-            door.sweep(after_s)
+            door.tend(after_s)
 
         assert [] == handler.closes
 
-        door.sweep(after_s=3.7)
+        door.tend(after_s=3.7)
 
         assert (None, False) == await handler.over()
 
@@ -651,11 +660,11 @@ async def test_a_peer_that_never_answers_our_close_is_cut():
         door.front.close_all(1001, "")
         await peer.send(frame(b"still talking"))
         await handler.heard(1)
-        door.sweep(after_s=4.9)
+        door.tend(after_s=4.9)
 
         assert [] == handler.closes
 
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
 
         assert (None, False) == await handler.over()
 
@@ -668,11 +677,11 @@ async def test_a_peer_that_stays_after_the_closes_is_cut():
         peer, handler = await door.call()
         await peer.send(close_frame())
         await handler.over()
-        door.sweep(after_s=4.9)
+        door.tend(after_s=4.9)
 
         assert 1 == len(door.front.sockets)
 
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
         await door.empty()
 
 
@@ -748,7 +757,7 @@ async def test_a_peer_that_ends_without_reading_does_not_stay():
         assert (None, False) == await handler.over()
         assert 1 == len(door.front.sockets)
 
-        door.sweep(after_s=5.1)
+        door.tend(after_s=5.1)
         await door.empty()
 
 
@@ -798,7 +807,7 @@ def test_an_end_is_told_once_whatever_comes_after():
     paper.socket.eof_received()
     paper.socket.connection_lost(None)
     paper.socket.close(1001)
-    paper.socket.sweep(1e12)
+    paper.socket.tend(1e12)
 
     assert [(1000, True)] == paper.handler.closes
     assert not paper.front.sockets

@@ -1,32 +1,38 @@
 """An echo server on the product's own sockets, for suites that test WebSocket servers.
 
-    echo_server.py
+    echo_server.py [sweeps]
 
-It listens on a free port of loopback, prints the number of it, and serves until SIGTERM.
+It listens on a free port of loopback, prints the number of it, and serves until SIGTERM. `sweeps`:
+sockets are read by sweeps, whatever the load.
 """
 
 import asyncio
 import signal
 import socket
+import sys
 
 import uvloop
 from websockets.protocol import OPEN
 
 from gateway.front import Front, SocketLimits
 from gateway.listener import Listener
+from gateway.pace import Pace, Step
+from gateway.sweep import Sweeper
 from gateway.websocket import MediaSocket
 
 #: More than a gateway would bear, so that the suites' largest messages fit.
 LIMITS = SocketLimits(message_bytes_max=1024 * 1024)
-SWEEP_S = 0.25
+TEND_S = 0.25
+INTERVAL_MS = 20
 INVALID_UTF8 = 1007
 
 
 class Echo:
     """The handler of one socket: whatever comes goes back."""
 
-    def __init__(self) -> None:
-        self.front = Front(lambda _: self, LIMITS)  # one of its own, so that it knows its socket
+    def __init__(self, sweeper: Sweeper) -> None:
+        # One of its own, so that it knows its socket.
+        self.front = Front(lambda _: self, LIMITS, sweeper)
         self.socket = MediaSocket(self.front)
 
     def receive(self, message: bytes, text: bool) -> int:
@@ -56,25 +62,28 @@ async def serve() -> None:
     stopping = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     echoes: set[Echo] = set()
+    sweeper = Sweeper(Pace(INTERVAL_MS if "sweeps" in sys.argv else 0, (Step(0, 1.0),)))
+    for now_s in range(2):
+        sweeper.tend(0, now_s)
 
     def accept() -> MediaSocket:
-        echo = Echo()
+        echo = Echo(sweeper)
         echoes.add(echo)
         return echo.socket
 
-    def sweep() -> None:
+    def tend() -> None:
         for echo in tuple(echoes):
-            echo.front.sweep(loop.time())
+            echo.front.tend(loop.time())
             if not echo.front.sockets:
                 echoes.discard(echo)
-        loop.call_later(SWEEP_S, sweep)
+        loop.call_later(TEND_S, tend)
 
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
     listening.setblocking(False)
     print(listening.getsockname()[1], flush=True)
     listener = Listener(listening, accept, None, LIMITS.handshake_s)
     listener.start()
-    sweep()
+    tend()
     await stopping.wait()
     listener.close()
 

@@ -77,9 +77,11 @@ def wstest() -> Path:
     return program
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    with subprocess.Popen([sys.executable, ECHO_SERVER], stdout=subprocess.PIPE) as server:
+@pytest.fixture(params=["loop", "sweeps"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Of an echo server; who reads its sockets."""
+    line = [sys.executable, ECHO_SERVER, request.param]
+    with subprocess.Popen(line, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None
             yield int(server.stdout.readline())

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 import uvloop
@@ -13,6 +14,8 @@ import uvloop
 from gateway.admission import Refusal, UpgradeRequest
 from gateway.front import Front, SocketLimits
 from gateway.listener import Listener, TlsContext
+from gateway.pace import Pace, Step
+from gateway.sweep import Sweeper
 from gateway.websocket import MediaSocket
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -202,8 +205,21 @@ class Peer:
         self.socket.close()
 
 
+def sweeper_in_force(
+    interval_ms: float = 20, latency_ms: Callable[[object], float] = lambda _: inf
+) -> Sweeper:
+    """Coalesced reads that need no load."""
+    pace = Pace(interval_ms, (Step(0, 1.0),))
+    pace.measure(0, 0)
+    assert interval_ms == pace.measure(0, 10)
+    return Sweeper(pace, latency_ms)
+
+
 class Door:
     """A front that listens; its sockets' handlers come out of `handler()` one by one."""
+
+    #: Whether sockets are swept, where a test does not say how.
+    coalesces = False
 
     def __init__(
         self,
@@ -212,6 +228,7 @@ class Door:
         answer: Callable[[bytes], int] = lambda _: 0,
         admit: Callable[[UpgradeRequest], Refusal | None] = lambda _: None,
         tls: TlsContext | None = None,
+        sweeper: Sweeper | None = None,
     ) -> None:
         """`admit` says who is refused."""
         self._decide = admit
@@ -220,7 +237,8 @@ class Door:
         self._handlers: asyncio.Queue[Heard] = asyncio.Queue()
         self.sockets: list[MediaSocket] = []
         self.requests: list[UpgradeRequest] = []
-        self.front = Front(self._admit, limits or SocketLimits())
+        self.sweeper = sweeper or (sweeper_in_force() if self.coalesces else Sweeper(Pace(0)))
+        self.front = Front(self._admit, limits or SocketLimits(), self.sweeper)
         self.counters = self.front.counters
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
         self._listening.setblocking(False)
@@ -277,6 +295,6 @@ class Door:
         """Wait until every connection is gone."""
         await until(lambda: not self.front.sockets)
 
-    def sweep(self, after_s: float) -> None:
-        """A sweep as it will be so many seconds from now."""
-        self.front.sweep(asyncio.get_running_loop().time() + after_s)
+    def tend(self, after_s: float) -> None:
+        """Tend as it will be so many seconds from now."""
+        self.front.tend(asyncio.get_running_loop().time() + after_s)

@@ -37,7 +37,13 @@ def acs_ingest(*arguments: str | Path, timeout_s: float = 90) -> subprocess.Comp
 class Node:
     """`acs-ingest up`, started; `stop` it."""
 
-    def __init__(self, data: Path, *arguments: str, config: str = "") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        config: str = "",
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.data = data
         file = data.with_name(f"{data.name}.toml")
         file.write_text(config or "[recording]\ngather_s = 0.3\nredial_wait_s = 0.5\n")
@@ -45,7 +51,12 @@ class Node:
         line = [sys.executable, "-m", "gateway", "up", "--data", str(data), "--config", str(file)]
         line += ["--listen", LOOPBACK, "--admin", "off", *arguments]
         self.process = subprocess.Popen(
-            line, stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True
+            line,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
         try:
             assert self.process.stdout is not None

@@ -21,7 +21,7 @@ from hand_gateway import (
 from gateway.bus.rendezvous import Endpoint
 from gateway.bus.zmq import ZmqHub
 from gateway.wire.layout import Layout
-from gateway.wire.messages import Ack, Bye, Gone
+from gateway.wire.messages import Ack, Bye, Gone, Hello
 
 COMMAND = [sys.executable, "-c", "from workers.cli import worker; worker()"]
 WAIT_S = 20
@@ -116,6 +116,25 @@ def test_second_signal_ends_a_worker_at_once(start, gateway):
     assert -signal.SIGTERM == process.wait(WAIT_S)
 
 
+def test_worker_that_is_replaced_hands_over_and_leaves(start, gateway):
+    process = start()
+    linked(gateway)
+
+    process.send_signal(signal.SIGUSR1)
+    until(lambda: gateway.listen() and gateway.of(Bye))
+    gateway.say(Gone(link=1, reason="bye"))
+
+    assert 0 == process.wait(WAIT_S)
+
+
+def test_instance_names_pool_and_index(start, gateway):
+    process = start("--instance", "tap-3")
+    linked(gateway)
+
+    assert ["tap-3"] == [hello.name for hello in gateway.of(Hello)]
+    process.kill()
+
+
 def test_end_of_the_parents_pipe_is_a_sigterm(start):
     read, write = os.pipe()
     process = start("--parent-fd", str(read), pass_fds=[read])
@@ -155,7 +174,7 @@ def test_fault_of_the_configuration_ends_it_with_78_and_one_line(tmp_path):
 
     code, said = refused("--pool", "tap", "--config", str(path), "--data", str(tmp_path))
 
-    expected = "acs-ingest worker: processors.nothing: no such plug-in; installed are: level\n"
+    expected = f"Error: {config}: [processors] nothing: no such plug-in; installed are: level\n"
     assert (78, expected) == (code, said)
 
 
@@ -165,14 +184,22 @@ def test_data_folder_that_is_not_to_be_had_ends_it_with_69(tmp_path):
 
     code, said = refused("--pool", "record", "--data", str(folder))
 
-    assert (69, f"acs-ingest worker: cannot use the data folder {folder}: Not a directory\n") == (
+    assert (69, f"Error: cannot use the data folder {folder}: Not a directory\n") == (
         code,
         said,
     )
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--pool", "record", "--parent-fd", "999"], ["--pool", "x", "--index", "-1"]]
+    "arguments",
+    [
+        [],
+        ["--pool", "record", "--parent-fd", "999"],
+        ["--pool", "x", "--index", "-1"],
+        ["--instance", "record"],
+        ["--instance", "-1"],
+        ["--instance", "record-x"],
+    ],
 )
 def test_wrong_usage_ends_it_with_2(arguments, tmp_path):
     code, said = refused(*arguments, "--data", str(tmp_path))

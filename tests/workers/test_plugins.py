@@ -79,7 +79,7 @@ def test_unknown_plug_in_is_refused_and_the_installed_ones_named(install):
 
 
 def test_unknown_sink_is_refused():
-    with pytest.raises(ConfigError, match=r"sinks\.tape: no such plug-in; installed are: wav"):
+    with pytest.raises(ConfigError, match=r"\[sinks\] tape: no such plug-in; installed are: wav"):
         load_sink("tape", {})
 
 

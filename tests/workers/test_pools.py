@@ -61,7 +61,7 @@ def test_finish_pool_finishes(tmp_path):
 
 
 def test_pool_that_does_not_exist_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"pools\.nothing: no such pool; there are"):
+    with pytest.raises(ConfigError, match=r"\[pools\] nothing: no such pool; there are"):
         build_worker("nothing", 0, Layout(tmp_path), {})
 
 
@@ -87,3 +87,15 @@ def test_report_that_cannot_be_written_is_counted(tmp_path):
     assert [1] == [f.value for f in snapshot.series if f.name == "worker_report_failures"]
     worker.drain()
     worker.run()
+
+
+def test_what_is_wrong_with_a_disk_makes_a_worker_not_ready(tmp_path):
+    layout = Layout(tmp_path)
+    worker = build_worker("finish", 0, layout, {})
+    reporter = Reporter("finish", 0, layout)
+    reporter.storage_fault = lambda: "the disk is full"
+
+    reporter(worker)
+
+    [snapshot] = collect(layout.metrics)
+    assert (False, "the disk is full") == (snapshot.ready, snapshot.reason)

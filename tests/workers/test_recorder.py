@@ -224,3 +224,70 @@ def test_a_fault_of_our_own_ends_the_process_not_the_audio(
         return False
 
     until(has_raised)
+
+
+def test_what_is_wrong_with_the_disk_is_told_while_it_lasts(
+    *, make_recorder, source, opened, monkeypatch, impatient
+):
+    recorder = make_recorder()
+    disk = FullDisk(monkeypatch)
+    recorder.receive(LINK, 1, source.batch(1, opened), 0)
+    recorder.advance(S)
+    until(recorder.storage_fault)
+    said = recorder.storage_fault()
+    disk.is_full = False
+    until(lambda: recorder.safe() == {LINK: 1})
+    assert "recordings cannot be written (ENOSPC): audio waits" == said
+    until(lambda: not recorder.storage_fault())
+
+
+def test_a_slow_disk_is_told_and_holds_nobody_up(
+    *, recordings, source, session, opened, monkeypatch
+):
+    monkeypatch.setattr(recorder_module, "SLOW_S", 0.05)
+    settings = recorder_module.RecordingSettings(gather_s=1.0)
+    recorder = recorder_module.Recorder(recordings, settings)
+    gate, fdatasync = threading.Event(), os.fdatasync
+
+    def slow(descriptor):
+        gate.wait(10)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", slow)
+    recorder.receive(LINK, 1, source.batch(1, opened), 0)
+    recorder.advance(S)
+    until(lambda: "slow" in recorder.storage_fault())
+    recorder.receive(LINK, 2, source.batch(2, [session.audio(1, 0, b"\1\0")]), S)
+    recorder.advance(2 * S)
+    assert ({LINK: 0}, 5 * S) == (recorder.safe(), recorder.unsynced_us(5 * S))
+    gate.set()
+    until(lambda: recorder.safe() == {LINK: 2})
+    recorder.close(2 * S)
+    assert "" == recorder.storage_fault()
+
+
+def test_after_a_failed_sync_of_a_folder_every_name_is_synced_again(
+    *, recordings, source, opened, monkeypatch, impatient
+):
+    """The second try finds the folders there, and they may be lost all the same."""
+    settings = recorder_module.RecordingSettings(gather_s=1.0)
+    recorder = recorder_module.Recorder(recordings, settings)
+    synced, fsync, failed = set(), os.fsync, []
+
+    def fail_once(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path.endswith("/streams") and not failed:
+            failed.append(True)
+            synced.clear()
+            raise OSError(errno.EIO, "Input/output error")
+        synced.add(path)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once)
+    recorder.receive(LINK, 1, source.batch(1, opened), 0)
+    recorder.advance(S)
+    until(lambda: recorder.safe() == {LINK: 1})
+    recorder.close(S)
+    folder = find_folder(recordings, "call")
+    expected = {folder / "streams", folder, *folder.parents[:4], recordings / ".calls"}
+    assert {str(path) for path in expected} <= synced

@@ -58,7 +58,7 @@ def test_blocks_are_read_only_copies():
 
 def test_settings_are_decoded_as_from_the_configuration():
     assert 10 == new_processor(Level, {"window_ms": 10}).settings.window_ms
-    with pytest.raises(ConfigError, match=r"Level\.window_ms: Expected `int`, got `str`"):
+    with pytest.raises(ConfigError, match=r"\[Level\] window_ms: Expected `int`, got `str`"):
         new_processor(Level, {"window_ms": "long"})
 
 

@@ -136,6 +136,15 @@ def test_batches_reach_the_consumer_and_are_acknowledged(rig):
     assert [Ack(link=1, safe=1, taken=1)] == rig.gateway.of(Ack)
 
 
+def test_gateway_that_says_nothing_gets_a_new_link_over_a_new_socket(rig):
+    rig.link_up()
+    before = rig.gateway.peer
+    rig.turn(SILENT_US)
+
+    assert [1, 2] == [hello.link for hello in rig.gateway.of(Hello)]
+    assert before != rig.gateway.peer
+
+
 def test_gateway_that_comes_later_is_found(tmp_path):
     rig = Rig(tmp_path)
     rig.vanish()
@@ -362,6 +371,14 @@ def test_worker_without_gateways_leaves_when_nothing_is_due(pieces, rounds):
 
     assert rounds == len(work.times)
     assert "draining" == work.worker.not_ready
+
+
+def test_worker_without_gateways_that_is_replaced_leaves_what_waits():
+    worker = RoundsWorker(lambda now_us, is_draining: worker.retire() or True, idle_s=0)
+
+    worker.run()
+
+    assert "" == worker.not_ready
 
 
 def test_worker_without_gateways_reports_at_once_and_at_the_end():

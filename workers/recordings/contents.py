@@ -25,6 +25,8 @@ class StreamContents:
     opened: StreamOpen
     closed: StreamClose | None
     samples: int
+    #: (first seq, frames) of what the gateway has dropped.
+    dropped: list[tuple[int, int]]
 
     def entries(self) -> Entries:
         """What is known of each frame, by `seq`."""
@@ -50,6 +52,15 @@ class SessionContents:
     closed: SessionClose | None
     events: list[tuple[int, Event]]
     streams: list[StreamContents] = field(default_factory=list)
+    #: (first seq, frames) of events that the gateway has dropped.
+    dropped: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def has_every_event(self) -> bool:
+        """Whether none is known to be missing."""
+        seqs = [seq for seq, _ in self.events]
+        ends = [first + frames for first, frames in self.dropped]
+        return seqs == list(range(max([len(seqs), *ends])))
 
     @property
     def opened_at_us(self) -> int:
@@ -125,6 +136,7 @@ def _read_session(contents: Contents, session: str, numbers: set[int]) -> Sessio
     read = SessionContents(
         session, said.first(OPEN, SessionOpen), said.last(CLOSE, SessionClose), said.events()
     )
+    read.dropped = said.gaps()
     contents.faults += read.opened is None
     for number in sorted(numbers - {SESSION_STREAM}):
         stream = _read_stream(contents, session, number)
@@ -147,7 +159,7 @@ def _read_stream(contents: Contents, session: str, number: int) -> StreamContent
         samples = wave_file.samples_in(audio.stat().st_size)
     except FileNotFoundError:
         samples = 0
-    return StreamContents(number, audio, opened, closed, samples)
+    return StreamContents(number, audio, opened, closed, samples, said.gaps())
 
 
 def _said(contents: Contents, session: str, number: int) -> Descriptions:

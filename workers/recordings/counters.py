@@ -33,4 +33,6 @@ class FinishCounters:
     recordings_retired: int = 0
     #: Turns that ended in an error; the recording is tried again.
     recordings_failed: int = 0
+    #: Of those, and of looks for what is due, the ones that a disk refused.
+    storage_errors: int = 0
     markers_bad: int = 0

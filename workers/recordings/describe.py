@@ -58,10 +58,7 @@ def _state(contents: Contents, pieces: list[Piece]) -> State:
         and not any(session.broke_off for session in contents.sessions)
         and all(piece.stream.closed is not None and piece.facts.is_whole for piece in pieces)
         and all(piece.facts.end == piece.stream.end for piece in pieces)
-        and all(
-            [seq for seq, _ in session.events] == list(range(len(session.events)))
-            for session in contents.sessions
-        )
+        and all(session.has_every_event for session in contents.sessions)
     )
     return "complete" if whole else "incomplete"
 
@@ -110,6 +107,7 @@ def _session(session: SessionContents) -> Session:
         metadata=_last_of(session, _METADATA),
         transcription_metadata=_last_of(session, _TRANSCRIPTION),
         bad_packets=dict(sorted((closed.bad_packets if closed and is_counted else bad).items())),
+        dropped=closed.dropped if closed else {},
     )
 
 

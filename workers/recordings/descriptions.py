@@ -1,4 +1,4 @@
-"""`<session>-<stream>.json`: what OPEN, EVENT and CLOSE said, a line each with its name.
+"""`<session>-<stream>.json`: what OPEN, EVENT, GAP and CLOSE said, a line each with its name.
 
 Lines are only ever appended, whole, and may be there more than once: a reader goes by their names.
 Every append begins with a line break, so a torn line never spoils the next one.
@@ -14,12 +14,14 @@ from gateway.wire.descriptor import (
     Body,
     Descriptor,
     Event,
+    Gap,
 )
 from workers.recordings.durable import open_file
 
 OPEN = "open"
 CLOSE = "close"
 _EVENT = "event-"
+_GAP = "gap-"
 
 
 class _Named(msgspec.Struct):
@@ -50,19 +52,32 @@ class Descriptions:
 
     def events(self) -> list[tuple[int, Event]]:
         """(seq, event), each once, in order of `seq`."""
+        found = [(seq, self.first(name, Event)) for seq, name in self._numbered(_EVENT)]
+        return [(seq, event) for seq, event in found if event is not None]
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """(first seq, frames) of what the gateway has dropped, in order."""
+        found = [(seq, self.all(name, Gap)) for seq, name in self._numbered(_GAP)]
+        return [(seq, max(gap.frames for gap in gaps)) for seq, gaps in found if gaps]
+
+    def _numbered(self, prefix: str) -> list[tuple[int, str]]:
+        """The names that are a prefix and a number, by number."""
         found = []
         for name in self._lines:
-            number = name.removeprefix(_EVENT)
-            if name.startswith(_EVENT) and number.isdecimal() and number.isascii():
-                event = self.first(name, Event)
-                if event is not None:
-                    found.append((int(number), event))
-        return sorted(found, key=lambda numbered: numbered[0])
+            number = name.removeprefix(prefix)
+            if name.startswith(prefix) and number.isdecimal() and number.isascii():
+                found.append((int(number), name))
+        return sorted(found)
 
 
 def event_name(seq: int) -> str:
     """The name of the EVENT frame with that `seq`."""
     return f"{_EVENT}{seq}"
+
+
+def gap_name(seq: int) -> str:
+    """The name of the GAP frame with that first `seq`."""
+    return f"{_GAP}{seq}"
 
 
 def pack_line(name: str, body: Body) -> bytes:

@@ -4,9 +4,11 @@ The counters are the ledger's own, told again from the frames; they stand in for
 none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,25 +53,35 @@ class StreamFacts:
 
 
 def stream_facts(
-    entries: Entries, first_position: int, counted: Packets | None, bad: int
+    entries: Entries,
+    first_position: int,
+    counted: Packets | None,
+    bad: int,
+    dropped: Sequence[tuple[int, int]] = (),
 ) -> StreamFacts:
-    """`counted` are the counters of the stream's CLOSE; without them `bad` completes ours."""
+    """`counted` are the counters of the stream's CLOSE; without them `bad` completes ours.
+
+    `dropped`: first `seq` and number of frames that the gateway says it has thrown away.
+    """
     seqs = np.flatnonzero(entries["written"] == 1)
     present = entries[seqs]
     before = np.concatenate(([first_position], _ends(present)[:-1]))[: len(present)]
     jumps = present["position"] - before
     missing = np.diff(seqs, prepend=-1) - 1
     packet = _packet_before(present)
-    gaps = _gaps(present, before, jumps, missing)
+    sent = max(len(entries), *(first + frames for first, frames in dropped), 0)
+    sent = max(sent if counted is None else counted.received, _last(seqs) + 1)
+    thrown = _missing_and_dropped(seqs, sent, dropped)
+    gaps = _gaps(present, before, jumps, missing, _all_of(thrown, seqs, missing))
     packets = counted or _count(present, jumps, missing, packet)
     if counted is None:
-        packets.received, packets.bad = len(entries), bad
+        packets.received, packets.bad = sent, bad
+    dropped_frames = packets.dropped + int(np.count_nonzero(thrown))
+    packets = msgspec.structs.replace(packets, dropped=dropped_frames)
     end = max(_ends(present).tolist(), default=first_position)
-    sent = max(len(entries) if counted is None else counted.received, _last(seqs) + 1)
     if sent > _last(seqs) + 1:
-        gaps.append(
-            StreamGap(max(_ends(present).tolist(), default=first_position), None, "damaged")
-        )
+        cause: GapCause = "dropped" if thrown[_last(seqs) + 1 :].all() else "damaged"
+        gaps.append(StreamGap(end, None, cause))
     return StreamFacts(present, packets, gaps, sent == len(present), _usual(present), end)
 
 
@@ -80,6 +92,26 @@ def _ends(entries: Entries) -> NDArray[np.int64]:
 
 def _last(seqs: NDArray[np.intp]) -> int:
     return int(seqs[-1]) if len(seqs) else -1
+
+
+def _missing_and_dropped(
+    seqs: NDArray[np.intp], sent: int, dropped: Sequence[tuple[int, int]]
+) -> NDArray[np.bool_]:
+    """For each `seq` whether its frame is not there because the gateway has thrown it away."""
+    found = np.zeros(sent, np.bool_)
+    for first, frames in dropped:
+        found[first : first + frames] = True
+    found[seqs] = False
+    return found
+
+
+def _all_of(
+    mask: NDArray[np.bool_], seqs: NDArray[np.intp], missing: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """For each frame that is there whether the mask holds for all that miss before it."""
+    sums = np.concatenate(([0], np.cumsum(mask)))
+    whole: NDArray[np.bool_] = sums[seqs] - sums[seqs - missing] == missing
+    return whole
 
 
 def _usual(entries: Entries) -> int:
@@ -101,17 +133,19 @@ def _gaps(
     before: NDArray[np.int64],
     jumps: NDArray[np.int64],
     missing: NDArray[np.intp],
+    is_explained: NDArray[np.bool_],
 ) -> list[StreamGap]:
     gaps: list[StreamGap] = []
     clock = (entries["flags"] & FrameFlag.CLOCK) != 0
-    dropped = is_dropped(entries)
-    for at in np.flatnonzero((jumps > 0) | (missing > 0) | dropped).tolist():
+    left_out_here = is_dropped(entries)
+    for at in np.flatnonzero((jumps > 0) | (missing > 0) | left_out_here).tolist():
         position, jump = int(before[at]), max(0, int(jumps[at]))
         if missing[at] > 0:
-            gaps.append(StreamGap(position, jump, "damaged"))
+            cause: GapCause = "dropped" if is_explained[at] else "damaged"
+            gaps.append(StreamGap(position, jump, cause))
         elif jump:
             gaps.append(StreamGap(position, jump, "clock" if clock[at] else "not_received"))
-        if dropped[at]:
+        if left_out_here[at]:
             left_out = StreamGap(int(entries["position"][at]), 0, "clock")
             if not gaps or gaps[-1] != left_out:
                 gaps.append(left_out)

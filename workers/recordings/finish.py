@@ -31,12 +31,14 @@ US = 1_000_000
 _STAGE = ".finish"
 _RETRY_US_MIN = 1 * US
 _RETRY_US_MAX = 600 * US
+#: After an error of the disk: nothing is wrong with the recording.
+_RETRY_DISK_US_MAX = 30 * US
 
 _log = logging.getLogger(__name__)
 
 
 def finish_folder(folder: Path, *, force: bool = False, sync: bool = True) -> Manifest | None:
-    """Make a recording's files. The folder must be locked. Raises OSError.
+    """Make a recording's files. The folder must be locked. Raises OSError; then none is half made.
 
     None, and nothing is touched, while a session is open (unless `force` ends it), and where the
     streams of earlier sessions have been removed: then what is there is all there will be.
@@ -48,6 +50,14 @@ def finish_folder(folder: Path, *, force: bool = False, sync: bool = True) -> Ma
         return None
     if previous is not None and any(known.id not in present for known in previous.sessions):
         return None
+    try:
+        return _finish(folder, contents, present, sync=sync)
+    finally:  # a disk that has refused needs the room
+        shutil.rmtree(folder / _STAGE, ignore_errors=True)
+
+
+def _finish(folder: Path, contents: Contents, present: set[str], *, sync: bool) -> Manifest:
+    previous = contents.manifest
     stage = folder / _STAGE
     shutil.rmtree(stage, ignore_errors=True)
     durable.make_folders(folder, _STAGE, TRACKS, sync=False)
@@ -120,10 +130,11 @@ def _rename(source: Path, target: Path) -> None:
 
 
 class _Delay(NamedTuple):
-    """Not to be looked at before `until_us`, after failing `failures` times."""
+    """Not to be looked at before `until_us`, after failing `failures` times, last of `fault`."""
 
     until_us: int
     failures: int
+    fault: str = ""
 
 
 class FinishLoop:
@@ -142,13 +153,20 @@ class FinishLoop:
         self.counters = counters or FinishCounters()
         self._delays: dict[tuple[str, int], _Delay] = {}
         self._notes = due.Notes(recordings)
+        #: Why nobody can tell what is due; empty where one can.
+        self._fault = ""
 
     def turn(self, now_us: int, *, drain: bool = False) -> bool:
         """Do one thing that is due; False if there was none. Never raises for a bad recording.
 
         `drain`: wait for nobody to dial again.
         """
-        notes = self._notes.scan()
+        try:
+            notes = self._notes.scan()
+        except OSError as fault:
+            self._note(fault)
+            return False
+        self._fault = ""
         self.counters.markers_bad = self._notes.bad
         known = {note.key for note in notes}
         self._delays = {key: delay for key, delay in self._delays.items() if key in known}
@@ -157,6 +175,22 @@ class FinishLoop:
             for note in notes
             if note.not_before_us <= now_us and self._is_time(note, now_us, drain=drain)
         )
+
+    def storage_fault(self) -> str:
+        """What keeps recordings from being finished; empty if nothing does."""
+        failing = [delay.fault for delay in self._delays.values() if delay.fault]
+        if failing:
+            return (
+                f"{len(failing)} recordings cannot be finished ({failing[0]}) and are tried again"
+            )
+        return self._fault
+
+    def _note(self, fault: OSError) -> None:
+        self.counters.storage_errors += 1
+        said = f"what is due cannot be read: {fault.strerror or fault}"
+        if said != self._fault:
+            _log.error("finish: %s", said)
+        self._fault = said
 
     def _is_time(self, note: Due, now_us: int, *, drain: bool) -> bool:
         delay = self._delays.get(note.key)
@@ -167,24 +201,39 @@ class FinishLoop:
     def _try(self, note: Due, now_us: int, *, drain: bool) -> bool:
         try:
             with lock_folder(note.folder, wait=False) as is_ours:
-                return is_ours and self._follow(note, now_us, drain=drain)
+                if not (is_ours and self._follow(note, now_us, drain=drain)):
+                    return False
+            self._delays.pop(note.key, None)
+            return True
         except FileNotFoundError:
             if note.folder.exists():
-                self._fail(note, now_us)
+                self._fail(note, now_us, "something has been taken away")
             else:  # somebody has deleted the recording
-                due.put_away(note)
-        except Exception:  # one bad recording must not keep the others from being finished
-            self._fail(note, now_us)
+                self._put_away(note, now_us)
+        except OSError as fault:
+            self.counters.storage_errors += 1
+            self._fail(note, now_us, fault.strerror or str(fault), _RETRY_DISK_US_MAX)
+        except Exception as fault:  # one bad recording must not keep the others from being finished
+            self._fail(note, now_us, type(fault).__name__)
+            _log.exception("this is our fault: recording %s", note.folder.name)
         return False
 
-    def _fail(self, note: Due, now_us: int) -> None:
-        failures = self._delays.get(note.key, _Delay(0, 0)).failures + 1
-        wait_us = min(_RETRY_US_MIN << min(failures, 20), _RETRY_US_MAX)
-        self._delays[note.key] = _Delay(now_us + wait_us, failures)
+    def _put_away(self, note: Due, now_us: int) -> None:
+        try:
+            due.put_away(note)
+        except OSError as fault:
+            self._fail(note, now_us, fault.strerror or str(fault), _RETRY_DISK_US_MAX)
+
+    def _fail(self, note: Due, now_us: int, reason: str, wait_us_max: int = _RETRY_US_MAX) -> None:
+        before = self._delays.get(note.key)
+        failures = 1 if before is None else before.failures + 1
+        wait_us = min(_RETRY_US_MIN << min(failures, 20), wait_us_max)
+        self._delays[note.key] = _Delay(now_us + wait_us, failures, reason)
         self.counters.recordings_failed += 1
-        _log.exception(
-            "recording %s could not be finished; tried again in %d s",
+        _log.error(
+            "recording %s could not be finished: %s; tried again in %d s",
             note.folder.name,
+            reason,
             wait_us // US,
         )
 

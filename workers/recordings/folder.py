@@ -52,6 +52,15 @@ def claim_folder(
     raise OSError(f"no folder could be claimed for {link.name}")
 
 
+def sync_names(recordings: Path, folder: Path) -> None:
+    """Make a recording's name and its link safe, though they are there. Raises OSError."""
+    for each in (folder, *folder.parents):
+        durable.sync_folder(each)
+        if each == recordings:
+            break
+    durable.sync_folder(recordings / CALLS)
+
+
 def release_folder(recordings: Path, call_id: str, folder: Path) -> None:
     """Take the call's link away, if it leads to this folder: no session follows any more."""
     if find_folder(recordings, call_id) == folder:

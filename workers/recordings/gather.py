@@ -1,6 +1,6 @@
 """What a recorder has taken and not yet written: batches of some seconds. Pure. HOT.
 
-Their audio is copied into one buffer as it comes; only OPEN, EVENT and CLOSE are looked at one by
+Their audio is copied into one buffer as it comes; only frames of other kinds are looked at one by
 one.
 """
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gateway.wire.descriptor import (
     Body,
     Event,
+    Gap,
     SessionClose,
     SessionOpen,
     StreamClose,
@@ -29,10 +30,12 @@ LinkKey = tuple[str, int]
 _HEAD = np.dtype(FRAME_DTYPE)
 _RATE_MAX = 1_000_000
 _NUMBER_MAX = 2**61
+#: Of one stream: days.
+_GAP_FRAMES_MAX = 2**24
 
 
 class Described(NamedTuple):
-    """An OPEN, EVENT or CLOSE frame, read."""
+    """An OPEN, EVENT, CLOSE or GAP frame, read."""
 
     link: LinkKey
     kind: FrameKind
@@ -141,6 +144,8 @@ def _described(link: LinkKey, head: np.void, payload: bytes) -> Described | None
         descriptor = unpack(payload, SessionClose) if whole else unpack(payload, StreamClose)
     elif kind == FrameKind.EVENT:
         descriptor = unpack(payload, Event)
+    elif kind == FrameKind.GAP:
+        descriptor = _sound_gap(unpack(payload, Gap))
     else:
         return None
     return Described(link, FrameKind(kind), session, stream, int(head["seq"]), descriptor)
@@ -150,6 +155,12 @@ def _sound_session(opened: SessionOpen, session: int) -> SessionOpen:
     if opened.session != f"{session:016x}":
         raise WireError(f"session {session:016x} calls itself {opened.session!r}")
     return opened
+
+
+def _sound_gap(gap: Gap) -> Gap:
+    if not 0 < gap.frames <= _GAP_FRAMES_MAX:
+        raise WireError(f"a gap of {gap.frames} frames is none")
+    return gap
 
 
 def _sound_stream(opened: StreamOpen) -> StreamOpen:

@@ -63,7 +63,10 @@ class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted socket. `closed_at` is null while it is open, or when nobody saw it close."""
+    """One accepted socket. `closed_at` is null while it is open, or when nobody saw it close.
+
+    `dropped`: frames that other pools were not given, by pool and reason; the recording has them.
+    """
 
     id: str
     gateway: str | None
@@ -75,6 +78,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     transcription_metadata: dict[str, Any] | None = None
     bad_packets: dict[str, int] = {}
+    dropped: dict[str, dict[str, int]] = {}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

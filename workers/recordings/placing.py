@@ -82,7 +82,7 @@ def place(contents: Contents) -> list[Piece]:
 def _facts(session: SessionContents, stream: StreamContents) -> StreamFacts:
     counted = None if stream.closed is None else stream.closed.packets
     bad = 0 if counted is not None else _bad_packets(session, stream)
-    return stream_facts(stream.entries(), stream.first, counted, bad)
+    return stream_facts(stream.entries(), stream.first, counted, bad, stream.dropped)
 
 
 def _bad_packets(session: SessionContents, stream: StreamContents) -> int:

@@ -15,9 +15,16 @@ from gateway.wire.descriptor import SessionOpen, StreamOpen
 from gateway.wire.frame import SESSION_STREAM, FrameKind
 from workers.recordings import durable, wave_file
 from workers.recordings.counters import RecorderCounters
-from workers.recordings.descriptions import CLOSE, OPEN, append, event_name, pack_line
+from workers.recordings.descriptions import (
+    CLOSE,
+    OPEN,
+    append,
+    event_name,
+    gap_name,
+    pack_line,
+)
 from workers.recordings.due import mark_due
-from workers.recordings.folder import claim_folder, find_folder
+from workers.recordings.folder import claim_folder, find_folder, sync_names
 from workers.recordings.gather import Described, Gather, LinkKey
 from workers.recordings.index import ENTRY_BYTES
 from workers.recordings.manifest import write_open_manifest
@@ -63,6 +70,8 @@ class StreamFiles:
         self._first_positions: dict[StreamKey, int] = {}
         #: What each stream's OPENs have said already: they come again with every segment.
         self._said: dict[StreamKey, bytes] = {}
+        #: A sync has failed since the last gather that is safe: names may be lost, too.
+        self._is_distrustful = False
 
     def write(self, gather: Gather) -> None:
         """Make all of a gather safe. Raises OSError; then call it again with the same gather."""
@@ -72,6 +81,7 @@ class StreamFiles:
             self._open(gather, touched)
             self._write_audio(gather, touched, made)
             self._append(gather, FrameKind.EVENT, touched)
+            self._append(gather, FrameKind.GAP, touched)
             touched.make_safe()
             self._append(gather, FrameKind.CLOSE, touched)
             touched.make_safe()
@@ -81,6 +91,7 @@ class StreamFiles:
             raise
         finally:
             touched.close()
+        self._is_distrustful = False
         for stream in made:
             stream.is_made = True
         self._forget(gather)
@@ -93,6 +104,7 @@ class StreamFiles:
 
     def _distrust(self, gather: Gather) -> None:
         """What this gather wrote may be gone though it can be read back: all of it comes again."""
+        self._is_distrustful = self._sync
         for each in gather.described:
             session = self._sessions.get(each.session)
             if each.kind == FrameKind.OPEN and session is not None:
@@ -158,6 +170,8 @@ class StreamFiles:
             except FileNotFoundError:
                 continue
             if find_folder(self._recordings, opened.call_id) == folder:
+                if self._is_distrustful:
+                    sync_names(self._recordings, folder)
                 write_open_manifest(folder, opened, sync=self._sync)
                 return folder
         raise FileNotFoundError(f"the recording of session {opened.session} has no folder")
@@ -250,7 +264,7 @@ class StreamFiles:
         lines: dict[StreamKey, list[bytes]] = {}
         for each in gather.described:
             if each.kind == kind:
-                name = CLOSE if kind == FrameKind.CLOSE else event_name(each.seq)
+                name = _line_name(each)
                 key = each.session, each.stream
                 lines.setdefault(key, []).append(pack_line(name, each.descriptor))
         # A session's CLOSE after those of its streams.
@@ -308,6 +322,12 @@ class _Touched:
         """Close everything; what was not made safe is written again by the next try."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def _line_name(each: Described) -> str:
+    if each.kind == FrameKind.CLOSE:
+        return CLOSE
+    return gap_name(each.seq) if each.kind == FrameKind.GAP else event_name(each.seq)
 
 
 def _ends_session(each: Described) -> bool:

@@ -194,8 +194,7 @@ def test_no_server_is_one_line_without_the_secret_in_the_url() -> None:
     result = run("ws://127.0.0.1:1/media?token=secret", "--calls", "3")
     assert result.exit_code == 69
     assert result.stderr == (
-        "acs-ingest simulate: no server at ws://127.0.0.1:1: connection refused. "
-        "Start one with `acs-ingest up`\n"
+        "Error: no server at ws://127.0.0.1:1: connection refused. Start one with `acs-ingest up`\n"
     )
 
 

@@ -3,8 +3,8 @@
     child.py NAME DATA PARENT_FD READY_FD
 
 How it behaves stands in DATA/behaviour/NAME: `exit CODE`, `unready`, `stubborn` (only SIGKILL ends
-it), `twice` (a second SIGTERM ends it) or `lingers` (for a while, when its parent is dead). What
-happens to it is appended to DATA/events.
+it), `twice` (a second SIGTERM ends it), `talks` (it has calls: a second SIGUSR1 ends it) or
+`lingers` (for a while, when its parent is dead). What happens to it is appended to DATA/events.
 """
 
 import json
@@ -35,9 +35,12 @@ def publish(*, ready: bool) -> None:
         "at_us": time.time_ns() // 1000,
         "ready": ready,
         "reason": "" if ready else "it was told so",
-        "series": [{"name": "turns", "kind": "counter", "help": "Turns.", "value": 7}],
+        "series": [
+            {"name": "turns", "kind": "counter", "help": "Turns.", "value": 7},
+            {"name": "sessions", "kind": "gauge", "help": "Calls.", "value": 2},
+        ],
     }
-    partial = DATA / "run" / "metrics" / f"{NAME}.tmp"
+    partial = DATA / "run" / "metrics" / f"{NAME}.{os.getpid()}.tmp"
     partial.write_text(json.dumps(snapshot))
     partial.rename(partial.with_suffix(".json"))
 
@@ -53,7 +56,7 @@ def main() -> None:
     hears, says = os.pipe()
     os.set_blocking(says, False)
     signal.set_wakeup_fd(says)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
     publish(ready=behaviour != "unready")
     if READY >= 0:
@@ -63,7 +66,7 @@ def main() -> None:
 
 
 def live(behaviour: str, hears: int) -> None:
-    terms = 0
+    terms = retires = 0
     while True:
         readable, _, _ = select.select([hears, PARENT], [], [], 0.5)
         publish(ready=behaviour != "unready")
@@ -74,6 +77,9 @@ def live(behaviour: str, hears: int) -> None:
         for number in os.read(hears, 64) if hears in readable else b"":
             tell(signal.Signals(number).name)
             terms += number == signal.SIGTERM
+            retires += number == signal.SIGUSR1
+        if retires >= (2 if behaviour == "talks" else 1):
+            return
         if terms >= (2 if behaviour == "twice" else 1) and behaviour != "stubborn":
             return
 

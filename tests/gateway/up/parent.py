@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gateway.address import Address, parse_address
+from gateway.up import upgrade
 from gateway.up.node import serve
 from gateway.up.plan import Inherited, Plan
 from gateway.up.supervisor import Place
@@ -32,8 +33,10 @@ def main() -> None:
         gateways=options.get("gateways", 1),
         pools=default_pools(**options.get("processes", {})),
         drain_s=options.get("drain_s", 30),
+        config=Path(options["config"]) if "config" in options else None,
         tls=(Path("cert"), Path("key")) if options.get("tls") else None,
     )
+    upgrade.READY_S = options.get("ready_s", upgrade.READY_S)
     logs.start("up")
     serve(plan, lambda url: click.echo(f"ready {url}"), command)
 

@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import aiohttp
@@ -104,6 +105,21 @@ async def test_metrics_show_lives_and_restarts() -> None:
     assert 2 == found["acs_ingest_restarts_total", frozenset(gateway[1:])]
     assert 0 == found["acs_ingest_restarts_total", frozenset(dead[1:])]
     assert [1] == [value for (name, _), value in found.items() if name == "acs_ingest_build_info"]
+
+
+async def test_metrics_tell_two_generations_of_one_name_apart() -> None:
+    waiting = Series(name="waiting_bytes", kind="gauge", help="Bytes.", value=1.5)
+    old = Child(Place("gateway", None, 0), generation=2, pid=9, accepts=True)
+    state = replace(
+        node(snapshot("gateway-0", 10, waiting)),
+        beside=[old],
+        snapshots={10: snapshot("gateway-0", 10, waiting), 9: snapshot("gateway-0", 9, waiting)},
+    )
+    found = await figures(state)
+    for name in ("gateway-0", "gateway-0@2"):
+        assert 1.5 == found["acs_ingest_waiting_bytes", frozenset([("process", name)])]
+        labels = [("process", name), ("role", "gateway"), ("pool", "")]
+        assert 1 == found["acs_ingest_up", frozenset(labels)]
 
 
 async def test_metrics_hold_every_process_of_one_name_in_one_family() -> None:

@@ -107,6 +107,7 @@ def test_processes_are_listed_as_json_for_the_owner_alone(layout: Layout) -> Non
     at = iso_now()
     write_processes(layout, [Running("worker", "record", 1, 7, at)])
     line = {"role": "worker", "pool": "record", "index": 1, "pid": 7, "started_at": at}
+    line["generation"] = 1
     assert [line] == json.loads(layout.processes.read_text())
     assert 0o600 == layout.processes.stat().st_mode & 0o777
     assert at.endswith("Z")

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.address import Address
-from gateway.up.plan import Inherited, Plan, command_line
+from gateway.up.plan import Inherited, Plan, check_line, command_line
 from gateway.up.supervisor import Place
 from gateway.wire.topology import Pool, default_pools
 
@@ -33,7 +33,7 @@ def test_pool_that_somebody_else_starts_is_not_waited_for() -> None:
 
 def test_gateway_gets_listener_pipes_and_its_part_of_the_drain() -> None:
     expected = [*PROGRAM, "gateway", "--index", "1", "--data", "/data", "--parent-fd", "4"]
-    expected += ["--listen", "fd:3", "--ready-fd", "5", "--drain-s", "18"]
+    expected += ["--listen", "fd:3", "--ready-fd", "5", "--drain-s", "15", "--leave-s", "8.5"]
     assert expected == command_line(PLAN, Place("gateway", None, 1), INHERITED)
 
 
@@ -49,6 +49,11 @@ def test_worker_gets_pool_and_parent() -> None:
     expected = [*PROGRAM, "worker", "--index", "0", "--data", "/data", "--parent-fd", "4"]
     expected += ["--pool", "record"]
     assert expected == command_line(PLAN, Place("worker", "record", 0), INHERITED)
+
+
+def test_the_software_that_is_installed_is_asked_about_the_same_file() -> None:
+    assert [*PROGRAM, "check"] == check_line(PLAN)
+    assert [*PROGRAM, "check", "--config", "/f"] == check_line(replace(PLAN, config=Path("/f")))
 
 
 def test_url_names_scheme_address_and_path() -> None:

@@ -71,7 +71,7 @@ def test_frames_that_are_missing_at_the_end_are_a_gap_of_unknown_length():
 @pytest.mark.parametrize("counted", [Packets(), Packets(received=2)])
 def test_the_counters_of_a_close_stand(counted):
     facts = stream_facts(entries(*speech(0, 320)[: counted.received]), 0, counted, 9)
-    assert counted is facts.packets
+    assert counted == facts.packets
     assert facts.is_whole
 
 
