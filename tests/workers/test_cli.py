@@ -174,7 +174,7 @@ def test_fault_of_the_configuration_ends_it_with_78_and_one_line(tmp_path):
 
     code, said = refused("--pool", "tap", "--config", str(path), "--data", str(tmp_path))
 
-    expected = f"Error: {config}: [processors] nothing: no such plug-in; installed are: level\n"
+    expected = f"Error: {path}: [processors] nothing: no such plug-in; installed are: level\n"
     assert (78, expected) == (code, said)
 
 
