@@ -210,7 +210,7 @@ def is_refused(node: Node) -> bool:
 
 
 def test_a_drain_refuses_new_calls_lets_one_go_on_and_closes_it_with_1001(data):
-    node = Node(data, "--drain-s", "12", config=RECORDING)
+    node = Node(data, "--drain-s", "20", config=RECORDING)  # of which calls have half
     try:
         with dial(node, "last") as call:
             sent = talk(call, range(50))

@@ -3,6 +3,7 @@
 import resource
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,20 @@ from node import eventually
 from recorded import Recorded
 from stage import CONFIG, Actor, Stage
 
+from gateway.links import rendezvous
+
 CALLS = 4
 PACKETS = 200
 
 pytestmark = pytest.mark.timeout(120)
+
+
+def call_at_home(name: str) -> str:
+    """A fresh call id that goes to the recorder of this name while two are there."""
+    while True:
+        call_id = str(uuid.uuid4())
+        if name == max(("record-0", "record-1"), key=lambda each: rendezvous(each, call_id)):
+            return call_id
 
 
 class Show:
@@ -30,7 +41,9 @@ class Show:
             raise
 
     def callers(self, calls: int = CALLS) -> Callers:
-        return Callers([self.gateway.url], calls)
+        """New calls, half of them at home with each of two recorders."""
+        ids = [call_at_home(f"record-{number % 2}") for number in range(calls)]
+        return Callers([self.gateway.url], calls, ids)
 
     def count(self, name: str, **labels: str) -> float:
         return self.stage.figure(self.gateway, name, **labels)

@@ -71,23 +71,24 @@ class Caller:
 class Callers:
     """Several calls, spoken in step by a thread."""
 
-    def __init__(self, urls: Sequence[str], calls: int, pace_s: float = 0.01) -> None:
+    def __init__(
+        self, urls: Sequence[str], calls: int, call_ids: Sequence[str] | None = None
+    ) -> None:
         """Call number n goes to url n of `urls`, in turn; its seed is n."""
-        self.callers = [Caller(urls[seed % len(urls)], seed) for seed in range(calls)]
-        self._pace_s = pace_s
+        ids = call_ids or [None] * calls
+        self.callers = [Caller(urls[n % len(urls)], n, ids[n]) for n in range(calls)]
         self._next = 0
         self._thread: threading.Thread | None = None
 
-    def talk(self, until: int, *, pace_s: float | None = None) -> None:
+    def talk(self, until: int, *, pace_s: float = 0.01) -> None:
         """Say every packet up to number `until`, and wait for it."""
         self.begin_to_talk(until, pace_s=pace_s)
         self.wait()
 
-    def begin_to_talk(self, until: int, *, pace_s: float | None = None) -> None:
+    def begin_to_talk(self, until: int, *, pace_s: float = 0.01) -> None:
         """Say every packet up to number `until`, in the background."""
         numbers = range(self._next, until)
         self._next = until
-        pace_s = self._pace_s if pace_s is None else pace_s
         self._thread = threading.Thread(target=self._talk, args=(numbers, pace_s))
         self._thread.start()
 
