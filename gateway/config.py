@@ -52,7 +52,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     coalesce_ms_max: Annotated[int, Meta(ge=0, le=1000)] = 200
     bad_packets_run_max: Annotated[int, Meta(ge=1)] = 50
     streams_max: Annotated[int, Meta(ge=1, le=65_535)] = 256
-    message_bytes_max: Annotated[int, Meta(ge=1024, le=1_048_576)] = 65_536
+    message_bytes_max: Annotated[int, Meta(ge=1024, le=65_536)] = 65_536
     handshake_s: Seconds = 5.0
     ping_s: Seconds = 20.0
     pong_s: Seconds = 20.0

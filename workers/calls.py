@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gateway.wire.descriptor import (
     Event,
+    Gap,
     SessionClose,
     SessionOpen,
     StreamClose,
@@ -198,6 +199,9 @@ class Calls:
                 self._close_session(key, unpack(payload, SessionClose))
             elif kind == FrameKind.CLOSE:
                 self._close_stream(key, stream, unpack(payload, StreamClose))
+            elif kind == FrameKind.GAP:
+                # The next frame's position says where audio is missing.
+                self.counters.missing_frames += unpack(payload, Gap).frames
             else:
                 self.counters.unknown_frames += 1
         except WireError:

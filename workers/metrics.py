@@ -32,6 +32,7 @@ class CallsCounters:
     unknown_frames: int = 0
     bad_frames: int = 0
     dropped_frames: int = 0
+    missing_frames: int = 0
     filled_samples: int = 0
     calls_opened: int = 0
     calls_closed: int = 0
@@ -57,6 +58,7 @@ HELP = {
     "unknown_frames": "Frames of a stream that was never opened, or of an unknown kind.",
     "bad_frames": "Frames that are not what they claim to be.",
     "dropped_frames": "Frames that the gateway's ledger left out.",
+    "missing_frames": "Frames that gateways say their full logs dropped.",
     "filled_samples": "Samples of silence where there was no audio.",
     "calls_opened": "Calls that were opened at this worker.",
     "calls_closed": "Calls that were closed at this worker.",

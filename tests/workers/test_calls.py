@@ -14,6 +14,7 @@ from hand_gateway import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.wire.descriptor import Gap, pack
 from gateway.wire.errors import WireError
 from gateway.wire.frame import FrameFlag, FrameKind
 from workers.audio import Outcome
@@ -414,3 +415,12 @@ def test_any_cut_into_batches_and_any_replay_gives_the_same_audio(
     }
     expected = {key: ramp(0, 320 * (seq + 1)).tolist() for key, seq in seqs.items()}
     assert expected == got
+
+
+def test_what_the_gateway_has_dropped_is_counted_and_its_place_filled(bench):
+    gap = frame(FrameKind.GAP, 1, pack(Gap(frames=2, reason="log_full")), seq=1)
+    bench.receive(open_session(), open_stream(), audio(0), gap, audio(3))
+
+    assert 2 == bench.counters.missing_frames
+    assert 0 == bench.counters.unknown_frames
+    assert ramp(0, 320).tolist() + [0] * 640 + ramp(960, 320).tolist() == bench.pcm()
