@@ -82,7 +82,9 @@ def sums(heads: bytes | memoryview, payload: bytes | memoryview) -> NDArray[np.u
     first = int(lengths[0])
     if first and first % 4 == 0 and (lengths == first).all():
         words = np.frombuffer(payload, "<u4").reshape(len(lengths), first // 4)
-        return words @ _weights(first // 4)
+        # Not `words @ weights`: three times slower for integers.
+        found: NDArray[np.uint32] = np.einsum("ij,j->i", words, _weights(first // 4))
+        return found
     if not (lengths % 4).any() and lengths.all():
         return _sums_of_words(lengths // 4, payload)
     ends = np.cumsum(lengths, dtype=np.int64)
