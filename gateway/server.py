@@ -238,6 +238,7 @@ class Server:
             admitted.call_id,
             admitted.correlation_id,
             self._options.name,
+            self._boot_id,
             self._clock(),
         )
         settings = self._config.gateway

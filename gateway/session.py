@@ -44,6 +44,7 @@ class Identity(NamedTuple):
     call_id: str
     correlation_id: str | None
     gateway: str
+    boot_id: str
     opened_at_us: int
 
 
@@ -355,6 +356,7 @@ class Session:
             call_id=self.call_id,
             session=f"{self.id:016x}",
             gateway=self._identity.gateway,
+            boot_id=self._identity.boot_id,
             opened_at_us=self._identity.opened_at_us,
             correlation_id=self._identity.correlation_id,
         )

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from gateway.bus.rendezvous import live_endpoints
 from gateway.bus.zmq import ZmqSpokes
 from gateway.wire.counters import Series, Snapshot, publish
 from gateway.wire.layout import Layout, make_private
@@ -87,8 +88,10 @@ def _finish(
     config: WorkersConfig, layout: Layout, reporter: "Reporter", parent_fd: int | None
 ) -> RoundsWorker:
     from workers.recordings.finish import FinishLoop  # noqa: PLC0415 - no other pool needs it
+    from workers.recordings.orphans import Orphans  # noqa: PLC0415
 
-    finish = FinishLoop(layout.recordings, config.recording)
+    orphans = Orphans(layout.recordings, lambda: gateways_to_come(layout))
+    finish = FinishLoop(layout.recordings, config.recording, orphans=orphans)
     reporter.figures = [("finish", finish.counters)]
     reporter.storage_fault = finish.storage_fault
     return RoundsWorker(
@@ -97,6 +100,12 @@ def _finish(
         report=reporter,
         parent_fd=parent_fd,
     )
+
+
+def gateways_to_come(layout: Layout) -> set[str]:
+    """Boot ids of the gateways that live, or whose log is still to be delivered."""
+    logs = {folder.name for folder in layout.log.glob("*/*")}
+    return logs | live_endpoints(layout).keys()
 
 
 class Reporter:

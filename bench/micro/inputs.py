@@ -46,7 +46,7 @@ def route(overflow: Callable[[], None] = lambda: None) -> Route:
 
 def session(to: Route) -> Session:
     """A session whose frames go to `to`."""
-    identity = Identity(1, "call", None, "gateway-0", BEGIN_MS * 1000)
+    identity = Identity(1, "call", None, "gateway-0", "boot-1", BEGIN_MS * 1000)
     return Session(identity, to, Limits(), lambda: BEGIN_MS * 1000, lambda _: None)
 
 

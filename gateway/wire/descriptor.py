@@ -18,6 +18,7 @@ class SessionOpen(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     session: str  # 16 hex digits: the frame header's `session`
     gateway: str  # name of the front process
+    boot_id: str = ""  # of this start of it
     opened_at_us: int  # Unix us by the gateway's wall clock
     correlation_id: str | None = None
 

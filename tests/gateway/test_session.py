@@ -28,7 +28,7 @@ class Line:
         self.now_us = acs.ZERO_US
         self._frames: list[Frame] = []
         self.route = Route((), self._take, lambda *_: None)
-        identity = Identity(7, "call-1", "correlation-1", "gateway-0", self.now_us)
+        identity = Identity(7, "call-1", "correlation-1", "gateway-0", "boot-1", self.now_us)
         self.session = Session(identity, self.route, limits, lambda: self.now_us, lambda _: None)
 
     def say(self, *packets: bytes) -> int:

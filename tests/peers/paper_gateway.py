@@ -38,7 +38,7 @@ class Gateway:
     def call(self, call_id: str, number: int = 1) -> Session:
         session = 1000 * number + len(self.sessions)
         route = self.router.open(session, call_id)
-        identity = Identity(session, call_id, None, "gateway-0", self.now_us)
+        identity = Identity(session, call_id, None, "gateway-0", "boot-1", self.now_us)
         self.sessions.append(
             Session(identity, route, Limits(), lambda: self.now_us, lambda _: None)
         )

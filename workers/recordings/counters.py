@@ -36,3 +36,5 @@ class FinishCounters:
     #: Of those, and of looks for what is due, the ones that a disk refused.
     storage_errors: int = 0
     markers_bad: int = 0
+    #: Sessions ended because their gateway and its log are gone.
+    sessions_orphaned: int = 0

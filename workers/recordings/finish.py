@@ -22,6 +22,7 @@ from workers.recordings.folder import lock_folder
 from workers.recordings.manifest import Manifest, Mix, write_manifest
 from workers.recordings.mix import MixInput, make_mix
 from workers.recordings.names import MIX, TRACKS
+from workers.recordings.orphans import Orphans
 from workers.recordings.placing import place
 from workers.recordings.retire import retire
 from workers.recordings.settings import RecordingSettings
@@ -145,8 +146,11 @@ class FinishLoop:
         recordings: Path,
         settings: RecordingSettings,
         counters: FinishCounters | None = None,
+        orphans: Orphans | None = None,
     ) -> None:
+        """Without `orphans`, sessions of dead gateways are ended by their logs alone."""
         self._recordings = recordings
+        self._orphans = orphans
         self._redial_wait_us = round(settings.redial_wait_s * US)
         self._reopen_us = round(settings.reopen_s * US)
         self._sync = settings.durability == "power"
@@ -162,6 +166,9 @@ class FinishLoop:
         `drain`: wait for nobody to dial again.
         """
         try:
+            if self._orphans is not None:
+                self._orphans.turn(now_us, sync=self._sync)
+                self.counters.sessions_orphaned = self._orphans.ended
             notes = self._notes.scan()
         except OSError as fault:
             self._note(fault)

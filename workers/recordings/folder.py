@@ -22,12 +22,7 @@ _TRIES_MAX = 100
 
 def find_folder(recordings: Path, call_id: str) -> Path | None:
     """The folder that a further session of this call belongs to, if there is one."""
-    try:
-        target = os.readlink(_link(recordings, call_id))
-    except OSError:
-        return None
-    relative = target.removeprefix("../")
-    return recordings / relative if FOLDER.fullmatch(relative) else None
+    return _target(recordings, _link(recordings, call_id))
 
 
 def claim_folder(
@@ -97,8 +92,30 @@ def recording_folders(recordings: Path) -> Iterator[Path]:
             yield folder
 
 
+def claimed_folders(recordings: Path) -> Iterator[Path]:
+    """The folder of every call of which a session can follow. Raises OSError."""
+    try:
+        names = sorted(os.listdir(recordings / CALLS))
+    except FileNotFoundError:
+        return
+    for name in names:
+        folder = _target(recordings, recordings / CALLS / name)
+        if folder is not None and folder.is_dir():
+            yield folder
+
+
 def _link(recordings: Path, call_id: str) -> Path:
     return recordings / CALLS / safe_name(call_id)
+
+
+def _target(recordings: Path, link: Path) -> Path | None:
+    """Where a link leads; None where it does not lead to a recording, or is none."""
+    try:
+        target = os.readlink(link)
+    except OSError:
+        return None
+    relative = target.removeprefix("../")
+    return recordings / relative if FOLDER.fullmatch(relative) else None
 
 
 def _make_link(link: Path, target: str, *, sync: bool) -> None:

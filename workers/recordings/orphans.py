@@ -1,0 +1,112 @@
+"""Sessions whose end nobody will tell: their gateway is dead, and nothing of its log is left.
+
+Whoever delivers a dead gateway's log closes the sessions in it. One that had only just begun may
+not be in it, though the recorder has heard of it; it would stay open for ever.
+"""
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from pathlib import Path
+
+from gateway.wire.descriptor import SessionClose
+from gateway.wire.frame import SESSION_STREAM
+from workers.recordings import due
+from workers.recordings.contents import SessionContents, read_contents
+from workers.recordings.descriptions import CLOSE, append, pack_line
+from workers.recordings.durable import open_file, sync_file
+from workers.recordings.folder import claimed_folders
+from workers.recordings.manifest import read_manifest
+from workers.recordings.names import STREAMS, stream_name
+
+US = 1_000_000
+#: After a gateway has gone: until its last words, if there are any, are in the recordings.
+SETTLE_US = 15 * US
+#: What a recorder had to keep in memory meanwhile is found later.
+LOOK_US = 600 * US
+_FOLDERS_A_TURN = 20
+
+
+class Orphans:
+    """Looks a while after a gateway has gone, and now and then. Times are Unix us."""
+
+    def __init__(self, recordings: Path, boots: Callable[[], Collection[str]]) -> None:
+        """`boots()`: boot ids of the gateways that live, or whose log is not yet delivered."""
+        self._recordings = recordings
+        self._boots = boots
+        self._known: set[str] = set()
+        self._asked_us = 0
+        self._due_us: int | None = None
+        self._looking: Iterator[Path] = iter(())
+        #: Sessions that were ended here.
+        self.ended = 0
+
+    def turn(self, now_us: int, *, sync: bool) -> None:
+        """Look through some folders, where it is time. Raises OSError."""
+        if abs(now_us - self._asked_us) >= US:
+            self._asked_us = now_us
+            self._ask(now_us)
+        for folder in islice(self._looking, _FOLDERS_A_TURN):
+            manifest = read_manifest(folder)
+            if manifest is None or manifest.state == "open":
+                self._end_in(folder, sync=sync)
+
+    def _ask(self, now_us: int) -> None:
+        """See who is there, and begin to look where it is time."""
+        present = set(self._boots())
+        if self._due_us is None or not self._known <= present:
+            self._due_us = now_us + SETTLE_US
+        self._known = present
+        # A clock that was set back must not put it off.
+        if now_us >= self._due_us or now_us < self._due_us - LOOK_US:
+            self._due_us = now_us + LOOK_US
+            self._looking = claimed_folders(self._recordings)
+
+    def _end_in(self, folder: Path, *, sync: bool) -> None:
+        """End the sessions of one recording that have nobody.
+
+        Their gateway must be gone before the folder is read, for its last words come before it
+        goes, and still be gone after: else it has just come.
+        """
+        sessions = read_contents(folder).sessions
+        orphans = [session for session in sessions if _is_left(session, self._known)]
+        if orphans:
+            present = self._boots()
+            orphans = [session for session in orphans if _is_left(session, present)]
+        for session in orphans:
+            _close(folder, session, sync=sync)
+            self.ended += 1
+        if orphans:
+            due.mark_due(self._recordings, folder, sync=sync)
+
+
+def _is_left(session: SessionContents, present: Collection[str]) -> bool:
+    if session.closed is not None or session.opened is None:
+        return False
+    boot_id = session.opened.boot_id
+    return bool(boot_id) and boot_id not in present
+
+
+def _close(folder: Path, session: SessionContents, *, sync: bool) -> None:
+    name = stream_name(session.id, SESSION_STREAM)
+    path = folder / STREAMS / f"{name}.json"
+    closed = SessionClose(
+        closed_at_us=_last_written_us(folder, session),
+        close_code=None,
+        proper=False,
+        cause="gateway_died",
+    )
+    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        append(descriptor, [pack_line(CLOSE, closed)])
+    finally:
+        os.close(descriptor)
+    if sync:
+        sync_file(path)
+
+
+def _last_written_us(folder: Path, session: SessionContents) -> int:
+    """When the recorder wrote the last of a session, and not before it was opened."""
+    files = (folder / STREAMS).glob(f"{session.id}-*")
+    written_us = max((file.stat().st_mtime_ns // 1000 for file in files), default=0)
+    return max(written_us, session.opened_at_us)
