@@ -12,7 +12,7 @@ import signal
 import socket
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import inf
@@ -28,12 +28,13 @@ from gateway.config import Config
 from gateway.ending import ACKNOWLEDGE_S, Ending, EndLimits
 from gateway.errors import Unavailable
 from gateway.front import Front, SocketLimits
+from gateway.links import Link
 from gateway.listener import Listener, TlsContext
 from gateway.log.adoption import Adopted, adopt
 from gateway.log.folder import dead_logs
 from gateway.log.ticks import Tick
 from gateway.log.writer import Log
-from gateway.pace import Pace
+from gateway.pace import Pace, patient_flush_ms
 from gateway.router import Router
 from gateway.session import Identity, Limits, Session
 from gateway.sweep import Sweeper
@@ -80,6 +81,7 @@ class Server:
         self.sessions: dict[int, Session] = {}
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
         self._reroutes = 0
+        self._flushed_us = 0
         layout = options.layout
         try:
             make_private(layout.run)
@@ -256,13 +258,25 @@ class Server:
     def _latency_ms(self, handler: object) -> float:
         """How long a session's packets may wait to be read, for all who hear it live."""
         links = handler.route.links if isinstance(handler, Session) else ()
-        least_ms = min((link.latency_ms for link in links), default=inf)
-        return least_ms - self._config.gateway.flush_ms
+        least_ms = _least_ms(links)
+        return least_ms - patient_flush_ms(self._config.gateway.flush_ms, least_ms)
 
     def _tick(self) -> None:
         self._hear()
-        self.router.flush(self._clock())
+        now_us = self._clock()
+        if now_us - self._flushed_us >= self._flush_us():
+            self._flushed_us = now_us
+            self.router.flush(now_us)
         self._follow_routes()
+
+    def _flush_us(self) -> float:
+        """How long frames may wait for a tick now; what is replayed goes on with every turn."""
+        if not self.front.sweeper.interval_ms or self.router.catch_ups:
+            return 0
+        flush_ms = self._config.gateway.flush_ms
+        # The timer's turns are not exact: the one nearest to the time is taken.
+        patient_ms = patient_flush_ms(flush_ms, _least_ms(self.router.links))
+        return (patient_ms - flush_ms / 2) * 1000
 
     def _hear(self) -> None:
         """Take what workers have sent. The descriptor is edge-triggered: all of it."""
@@ -325,6 +339,11 @@ class Server:
             publish(self._options.layout.metrics, snapshot)
         except OSError as fault:
             logger.debug("metrics are not published: %s", fault)
+
+
+def _least_ms(links: Iterable[Link]) -> float:
+    """What the least patient of some workers can bear."""
+    return min((link.latency_ms for link in links), default=inf)
 
 
 class _Timer:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pace import CALM_S, INTERVAL_MS_MIN, LADDER, MEASURE_S, Pace, next_turn_s
+from gateway.pace import (
+    CALM_S,
+    INTERVAL_MS_MIN,
+    LADDER,
+    MEASURE_S,
+    Pace,
+    next_turn_s,
+    patient_flush_ms,
+)
 
 MAX_MS = 200
 STEPS_MS = [step.share * MAX_MS for step in LADDER]
@@ -118,3 +126,14 @@ def test_turns_of_many_are_spread_over_the_interval():
     turns = sorted(next_turn_s(77.7, 0.2, number / 10) for number in range(10))
 
     assert [0.02] * 9 == pytest.approx([later - earlier for earlier, later in pairwise(turns)])
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "between_ms"), [(0, 20), (20, 20), (100, 30), (200, 60), (float("inf"), 60)]
+)
+def test_ticks_are_as_rare_as_the_least_patient_worker_can_bear(latency_ms, between_ms):
+    assert between_ms == patient_flush_ms(20, latency_ms)
+
+
+def test_ticks_never_come_more_often_than_they_are_asked_for():
+    assert 100 == patient_flush_ms(100, 200)
