@@ -7,6 +7,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
+from gateway.capacity import Shortage
+
 MEDIA_PATH = "/media"
 CALL_ID_HEADER = "x-ms-call-connection-id"
 CORRELATION_ID_HEADER = "x-ms-call-correlation-id"
@@ -21,6 +23,8 @@ class UpgradeRequest(NamedTuple):
     headers: dict[str, list[str]]
     #: The address that it came from; None on a Unix socket.
     peer: str | None = None
+    #: Why there is no room for it; None where it has a slot.
+    shortage: Shortage | None = None
 
 
 class Admitted(NamedTuple):
@@ -59,6 +63,16 @@ def admit(request: UpgradeRequest, fresh_id: Callable[[], str]) -> Admitted | Re
     if call_id is None:
         call_id = _id_of_token(token) if token else fresh_id()
     return Admitted(call_id, correlation_id)
+
+
+def unsound(request: UpgradeRequest, status: int) -> Refusal:
+    """The answer to a request that the protocol would not upgrade, and that got this status."""
+    decided = admit(request, str)
+    if isinstance(decided, Refusal):
+        return decided
+    if status == UPGRADE_REQUIRED.status:
+        return UPGRADE_REQUIRED
+    return Refusal(status, "not a WebSocket upgrade of version 13")
 
 
 def _asks_for_upgrade(request: UpgradeRequest) -> bool:

@@ -50,6 +50,10 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     name: Name = "gateway"
     flush_ms: Annotated[int, Meta(ge=1, le=1000)] = 20
     coalesce_ms_max: Annotated[int, Meta(ge=0, le=1000)] = 200
+    sessions_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 5000
+    memory_bytes_max: Annotated[int, Meta(ge=0)] = 0
+    memory_free_min: Annotated[float, Meta(ge=0, le=0.9)] = 0.05
+    lag_ms_max: Annotated[int, Meta(ge=0, le=60_000)] = 500
     bad_packets_run_max: Annotated[int, Meta(ge=1)] = 50
     streams_max: Annotated[int, Meta(ge=1, le=65_535)] = 256
     message_bytes_max: Annotated[int, Meta(ge=1024, le=65_536)] = 65_536

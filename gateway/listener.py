@@ -10,6 +10,9 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
+
+from gateway.capacity import UNLIMITED, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -49,17 +52,49 @@ def _no_passphrase() -> str:
     raise ValueError("the key has a passphrase")
 
 
+class Door(Protocol):
+    """Who decides on connections before anything is known of them."""
+
+    def wait_s(self) -> float:
+        """Seconds in which nothing is to be accepted; 0: accept one."""
+
+    def take(self) -> Slot:
+        """One was accepted: what it has."""
+
+    def missed(self) -> None:
+        """There was none to accept."""
+
+
+class OpenDoor:
+    """Takes everybody."""
+
+    def wait_s(self) -> float:
+        """Never waits."""
+        return 0.0
+
+    def take(self) -> Slot:
+        """Always one."""
+        return UNLIMITED
+
+    def missed(self) -> None:
+        """Nothing to remember."""
+
+
 class Listener:
     """Hands every connection of a listening socket to a protocol of its own."""
 
     def __init__(
         self,
         listener: socket.socket,
-        factory: Callable[[], asyncio.Protocol],
+        factory: Callable[[Slot], asyncio.Protocol],
         tls: TlsContext | None,
         handshake_s: float,
+        door: Door | None = None,
     ) -> None:
-        """`listener` does not block. `handshake_s`: limit of the TLS handshake."""
+        """`listener` does not block. `handshake_s`: limit of the TLS handshake.
+
+        The protocol has to release its slot; without a door every connection has one.
+        """
         self.accepted = 0
         #: Gone before they could be accepted, or failed in the TLS handshake.
         self.failed = 0
@@ -68,6 +103,7 @@ class Listener:
         self._factory = factory
         self._tls = tls
         self._handshake_s = handshake_s
+        self._door = door or OpenDoor()
         self._loop = asyncio.get_running_loop()
         self._connecting: set[asyncio.Task[None]] = set()
         self._is_open = False
@@ -93,10 +129,14 @@ class Listener:
 
     def _accept(self) -> None:
         """Accept one; whatever is wrong with the listening socket is tried again later."""
+        if wait_s := self._door.wait_s():
+            self._pause(wait_s)
+            return
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError):
-            return  # another process was faster
+            self._door.missed()  # another process was faster
+            return
         except ConnectionAbortedError:
             self.failed += 1
             return
@@ -106,31 +146,35 @@ class Listener:
                 logger.error("connections cannot be accepted, trying again: %s", fault.strerror)
             self._is_short = True
             self.pauses += 1
-            self._loop.remove_reader(self._listener.fileno())
-            self._loop.call_later(PAUSE_S, self._resume)
+            self._pause(PAUSE_S)
             return
         self._is_short = False
         self.accepted += 1
-        task = self._loop.create_task(self._connect(connection))
+        task = self._loop.create_task(self._connect(connection, self._door.take()))
         self._connecting.add(task)
         task.add_done_callback(self._connected)
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
         if self._is_open:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
-    async def _connect(self, connection: socket.socket) -> None:
+    async def _connect(self, connection: socket.socket, slot: Slot) -> None:
         try:
             connection.setblocking(False)
             if connection.family != socket.AF_UNIX:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(
-                self._factory,
+                lambda: self._factory(slot),
                 connection,
                 ssl=self._tls.current if self._tls else None,
                 ssl_handshake_timeout=self._handshake_s if self._tls else None,
             )
         except BaseException:
+            slot.release()
             connection.close()
             raise
 

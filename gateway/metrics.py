@@ -14,7 +14,7 @@ Kind = Literal["counter", "gauge"]
 
 def series(server: "Server") -> list[Series]:
     """Every figure of a front process, as it stands now."""
-    return [*_front(server), *_sweeper(server), *_router(server), *_log(server)]
+    return [*_front(server), *_door(server), *_sweeper(server), *_router(server), *_log(server)]
 
 
 def _one(name: str, kind: Kind, text: str, value: float, **labels: str) -> Series:
@@ -34,6 +34,23 @@ def _front(server: "Server") -> Iterator[Series]:
         bad.update(session.bad_packets)
     for error, count in sorted(bad.items()):
         yield _one("bad_packets", "counter", "Packets that could not be used.", count, error=error)
+
+
+def _door(server: "Server") -> Iterator[Series]:
+    capacity, gate = server.door.capacity, server.door.gate
+    yield _one("slots", "gauge", "Connections that have room here.", capacity.slots)
+    text = "Calls that one process may have; 0: any number."
+    yield _one("sessions_max", "gauge", text, capacity.limits.sessions_max)
+    text = "Calls refused for want of room, by what there was too little of."
+    for name in ("sessions", "descriptors", "memory", "lag", "log"):
+        count = capacity.refused[name]
+        yield _one("refused_calls", "counter", text, count, reason=name)
+    yield _one("memory_bytes", "gauge", "Memory of the process.", capacity.memory_bytes)
+    yield _one("loop_lag_seconds", "gauge", "How late the event loop is.", capacity.lag_ms / 1000)
+    text = "Times that a connection was left to a process with fewer calls."
+    yield _one("step_backs", "counter", text, gate.step_backs)
+    text = "Connections that were accepted because nobody else did."
+    yield _one("step_backs_in_vain", "counter", text, gate.insisted)
 
 
 def _sweeper(server: "Server") -> Iterator[Series]:

@@ -22,9 +22,11 @@ from gateway import metrics, systemd
 from gateway.admission import Refusal, UpgradeRequest, admit
 from gateway.bus.rendezvous import Endpoint, remove_dead_endpoints
 from gateway.bus.zmq import ZmqHub
+from gateway.capacity import CapacityLimits
 from gateway.catch_up import Read
 from gateway.clock import Clock
 from gateway.config import Config
+from gateway.door import MEASURE_S, SharedDoor, descriptors_max
 from gateway.ending import ACKNOWLEDGE_S, Ending, EndLimits
 from gateway.errors import Unavailable
 from gateway.front import Front, SocketLimits
@@ -35,6 +37,7 @@ from gateway.log.folder import dead_logs
 from gateway.log.ticks import Tick
 from gateway.log.writer import Log
 from gateway.pace import Pace, patient_flush_ms
+from gateway.placement import open_gate
 from gateway.router import Router
 from gateway.session import Identity, Limits, Session
 from gateway.sweep import Sweeper
@@ -123,11 +126,13 @@ class Server:
         loop = asyncio.get_running_loop()
         self.front = self._open_front()
         tls = self._options.tls
+        self.door = self._open_door()
         self._listener = Listener(
             self._options.listener,
-            lambda: MediaSocket(self.front),
+            lambda slot: MediaSocket(self.front, slot),
             tls,
             settings.handshake_s,
+            self.door,
         )
         limits = EndLimits(
             calls_s=self._options.drain_s, close_s=settings.close_s, leave_s=self._options.leave_s
@@ -139,6 +144,7 @@ class Server:
             self._every(settings.flush_ms / 1000, self._tick),
             self._every(TEND_S, lambda: self.router.tend(self._clock())),
             self._every(FRONT_TEND_S, lambda: self.front.tend(loop.time())),
+            self._every(MEASURE_S, self.door.measure),
             self._every(PUBLISH_MS / 1000, self._publish),
         ]
         adopting = loop.create_task(self._adopt_dead_logs())
@@ -151,6 +157,7 @@ class Server:
         for timer in timers:
             timer.cancel()
         loop.remove_reader(self._hub.fileno())
+        self.door.close()
         await self._leave()
 
     def _open_front(self) -> Front:
@@ -163,6 +170,18 @@ class Server:
             close_s=settings.close_s,
         )
         return Front(self._admit, limits, Sweeper(Pace(settings.coalesce_ms_max), self._latency_ms))
+
+    def _open_door(self) -> SharedDoor:
+        settings = self._config.gateway
+        limits = CapacityLimits(
+            sessions_max=settings.sessions_max,
+            memory_bytes_max=settings.memory_bytes_max,
+            memory_free_min=settings.memory_free_min,
+            descriptors_max=descriptors_max(),
+            lag_ms_max=settings.lag_ms_max,
+        )
+        gate = open_gate(self._options.layout.placement, self._options.listener.fileno())
+        return SharedDoor(limits, gate, lambda: self.log.refuses if self.log else "")
 
     def _watch_signals(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.add_signal_handler(signal.SIGTERM, self._ending.stop)
@@ -196,6 +215,8 @@ class Server:
         systemd.tell("READY=1")
 
     def _tell_draining(self) -> None:
+        self.door.is_closing = True
+        self.door.measure()
         self.router.drain()
         logger.info("draining: %d sessions run", len(self.sessions))
 
@@ -231,8 +252,8 @@ class Server:
             return admitted
         if self._ending.refuses:
             return Refusal(503, "the server stops", (("Retry-After", "1"),))
-        if self.log is not None and (refuses := self.log.refuses):
-            return Refusal(503, refuses, (("Retry-After", "5"),))
+        if request.shortage is not None:
+            return self.door.refuse(admitted.call_id, request.shortage)
         self._sessions_opened += 1
         session_id = self._session_base + self._sessions_opened
         identity = Identity(
@@ -322,8 +343,15 @@ class Server:
         found = [adopt(folder, roots) for folder in dead_logs(*roots)]
         return [adopted for adopted in found if adopted is not None]
 
+    def _fault(self) -> str:
+        """Why no calls should come here now; empty where they may."""
+        if self.log is not None and self.log.reason:
+            return self.log.reason
+        shortage = self.door.shortage
+        return f"takes no new calls: {shortage.reason}" if shortage is not None else ""
+
     def _publish(self) -> None:
-        reason = "draining" if self._ending.has_begun else self.log.reason if self.log else ""
+        reason = "draining" if self._ending.has_begun else self._fault()
         snapshot = Snapshot(
             process=self._options.name,
             role="gateway",

@@ -16,13 +16,14 @@ from typing import cast
 
 from websockets.exceptions import HeaderLineTooLong, RequestLineTooLong, TooManyHeaders
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
 from gateway import admission
 from gateway.admission import Refusal, UpgradeRequest
+from gateway.capacity import UNLIMITED, Slot
 from gateway.front import Front, Handler
 from gateway.lane import piece_end
 
@@ -66,13 +67,16 @@ class MediaSocket(asyncio.Protocol):
         "_ping_due_s",
         "_pong_due_s",
         "_protocol",
+        "_slot",
         "_tail",
         "_transport",
     )
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, slot: Slot = UNLIMITED) -> None:
+        """`slot` is released with the connection."""
         limits = front.limits
         self._front = front
+        self._slot = slot
         self._payload_bytes_max = limits.message_bytes_max
         self._protocol = ServerProtocol(
             extensions=None, max_size=limits.message_bytes_max, logger=_silent
@@ -115,6 +119,7 @@ class MediaSocket(asyncio.Protocol):
         """The connection is gone, whoever ended it. Its descriptor is closed next."""
         self._front.sockets.discard(self)
         self._front.sweeper.leave(self)
+        self._slot.release()
         self._transport = None
         self._end(None, proper=False)
 
@@ -266,10 +271,12 @@ class MediaSocket(asyncio.Protocol):
         headers: dict[str, list[str]] = {}
         for name, value in request.headers.raw_items():
             headers.setdefault(name.lower(), []).append(value)
-        upgrade = UpgradeRequest(request.method, request.path, headers, self._peer())
+        upgrade = UpgradeRequest(
+            request.method, request.path, headers, self._peer(), self._slot.shortage
+        )
         response = self._protocol.accept(request)
         if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
-            self._answer(_unsound(upgrade, response))
+            self._answer(admission.unsound(upgrade, response.status_code))
             return
         try:
             decided = self._front.admit(upgrade)
@@ -385,13 +392,3 @@ def _unreadable(fault: Exception) -> Refusal:
     if isinstance(fault, HeaderLineTooLong | TooManyHeaders):
         return Refusal(431, "the request's head is too long")
     return Refusal(400, "not a request for a WebSocket that can be read")
-
-
-def _unsound(request: UpgradeRequest, response: Response) -> Refusal:
-    """The answer to a request that the protocol would not upgrade."""
-    decided = admission.admit(request, str)
-    if isinstance(decided, Refusal):
-        return decided
-    if response.status_code == HTTPStatus.UPGRADE_REQUIRED:
-        return admission.UPGRADE_REQUIRED
-    return Refusal(response.status_code, "not a WebSocket upgrade of version 13")

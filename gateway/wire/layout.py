@@ -5,6 +5,7 @@ DATA/run/processes.json       what `up` has started
 DATA/run/bus/BOOT.ipc         a gateway's endpoint, with BOOT.lock beside it
 DATA/run/bus.path             another folder for endpoints, where DATA is too long for a socket
 DATA/run/bus/up.sock          where `up` is told to upgrade
+DATA/run/placement            how many calls each gateway has, for those that share a socket
 DATA/run/metrics/NAME.PID.json  counters and readiness of each process
 DATA/log/GATEWAY/BOOT/        the log of one gateway process (goes on in `[log] dirs`)
 DATA/recordings/              see `workers/recordings/folder.py`
@@ -26,6 +27,7 @@ class Layout:
         self.processes = self.run / "processes.json"
         self.bus = self.run / "bus"
         self.bus_path = self.run / "bus.path"
+        self.placement = self.run / "placement"
         self.metrics = self.run / "metrics"
         self.log = data / "log"
         self.recordings = data / "recordings"

@@ -44,7 +44,7 @@ class Scene:
         self.front = Front(lambda request: Refusal(404, "nothing"), SocketLimits())
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.socket.setblocking(False)
-        self.listener = Listener(self.socket, asyncio.Protocol, None, 5)
+        self.listener = Listener(self.socket, lambda _: asyncio.Protocol(), None, 5)
         self.listener.start()
         self.told = 0
 

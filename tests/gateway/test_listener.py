@@ -16,6 +16,7 @@ import pytest
 from certificates import Pair, make_pair, trusting
 from media_door import Door, close_frame, frame, on_uvloop, request, until
 
+from gateway.capacity import Capacity, CapacityLimits, Slot
 from gateway.front import SocketLimits
 from gateway.listener import PAUSE_S, Listener, TlsContext
 from gateway.websocket import UNSENT_BYTES_MAX
@@ -53,7 +54,7 @@ def dial(listening: socket.socket) -> socket.socket:
 
 
 def listener(listening: socket.socket) -> Listener:
-    return Listener(listening, Visit, None, 5)
+    return Listener(listening, lambda _: Visit(), None, 5)
 
 
 @on_uvloop
@@ -157,7 +158,7 @@ async def test_who_left_before_it_was_accepted_is_counted_and_a_slow_hand_is_not
 async def test_a_fault_of_ours_is_logged_and_ends_that_connection_only(listening, caplog):
     visits = [RuntimeError("broken"), None]
 
-    def visit() -> Visit:
+    def visit(_: Slot) -> Visit:
         fault = visits.pop(0)
         if fault:
             raise fault
@@ -427,3 +428,60 @@ async def test_the_time_of_the_tls_handshake_counts_as_the_handshakes(tls, pair)
         with pytest.raises(ConnectionResetError):
             await peer.reader.read()
         assert 1 == door.counters.handshake_timeouts
+
+
+class Narrow:
+    """A door that waits twice before each connection, and has one slot."""
+
+    def __init__(self) -> None:
+        self.capacity = Capacity(CapacityLimits(sessions_max=1))
+        self.waits = 2
+        self.happened: list[str] = []
+
+    def wait_s(self) -> float:
+        self.waits -= 1
+        self.happened.append("wait" if self.waits >= 0 else "go")
+        return 0.001 if self.waits >= 0 else 0.0
+
+    def take(self) -> Slot:
+        self.waits = 2
+        return self.capacity.take()
+
+    def missed(self) -> None:
+        self.happened.append("missed")
+
+
+@on_uvloop
+async def test_the_door_decides_when_to_accept_and_who_has_a_slot(listening):
+    door, slots = Narrow(), []
+
+    def visit(slot: Slot) -> Visit:
+        slots.append(slot)
+        return Visit()
+
+    accepting = Listener(listening, visit, None, 5, door)
+    accepting.start()
+
+    assert [b"hello"] * 2 == [await greeting(dial(listening)) for _ in range(2)]
+    assert ["wait", "wait", "go"] * 2 == door.happened[:6]
+    assert [None, "sessions"] == [each.shortage and each.shortage.name for each in slots]
+
+    accepting.close()
+
+
+@on_uvloop
+async def test_a_connection_that_fails_before_it_has_a_protocol_gives_its_slot_back(
+    listening, caplog
+):
+    door = Narrow()
+
+    def visit(_: Slot) -> Visit:
+        raise RuntimeError("broken")
+
+    accepting = Listener(listening, visit, None, 5, door)
+    accepting.start()
+
+    assert b"" == await greeting(dial(listening))
+    assert (0, 0) == (door.capacity.slots, door.capacity.connections)
+
+    accepting.close()

@@ -81,7 +81,7 @@ async def serve() -> None:
     listening = socket.create_server(("127.0.0.1", 0), backlog=128)
     listening.setblocking(False)
     print(listening.getsockname()[1], flush=True)
-    listener = Listener(listening, accept, None, LIMITS.handshake_s)
+    listener = Listener(listening, lambda _: accept(), None, LIMITS.handshake_s)
     listener.start()
     tend()
     await stopping.wait()

@@ -12,6 +12,7 @@ from typing import Any
 import uvloop
 
 from gateway.admission import Refusal, UpgradeRequest
+from gateway.capacity import Slot
 from gateway.front import Front, SocketLimits
 from gateway.listener import Listener, TlsContext
 from gateway.pace import Pace, Step
@@ -256,8 +257,8 @@ class Door:
         self.front.abort_all()
         await self.empty()
 
-    def _socket(self) -> MediaSocket:
-        self.sockets.append(MediaSocket(self.front))
+    def _socket(self, slot: Slot) -> MediaSocket:
+        self.sockets.append(MediaSocket(self.front, slot))
         return self.sockets[-1]
 
     def _admit(self, upgrade: UpgradeRequest) -> Heard | Refusal:

@@ -1,0 +1,144 @@
+"""The door of a front process: what there is room for, measured, and told to who shares its socket.
+
+The shell around `capacity` and `placement`.
+"""
+
+import logging
+import os
+import resource
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.admission import Refusal
+from gateway.capacity import (
+    DESCRIPTORS_RESERVED,
+    RETRY_AFTER_S,
+    Capacity,
+    CapacityLimits,
+    Shortage,
+    Slot,
+)
+from gateway.placement import Gate
+
+MEASURE_S = 0.1
+#: Memory is looked at with every so many measures.
+_MEMORY_EVERY = 5
+#: Refusals that are logged one by one; of those beyond it the log has the number.
+LINES_A_SECOND_MAX = 100
+_STATM = Path("/proc/self/statm")
+_MEMINFO = Path("/proc/meminfo")
+
+logger = logging.getLogger(__name__)
+
+
+class SharedDoor:
+    """Decides on connections before anything is known of them; see `listener.Door`."""
+
+    def __init__(self, limits: CapacityLimits, gate: Gate, log_refuses: Callable[[], str]) -> None:
+        """`log_refuses()` says why the log wants no new calls; empty where it does."""
+        self.capacity = Capacity(limits)
+        self.gate = gate
+        #: No new calls are wanted, whatever room there is.
+        self.is_closing = False
+        self._log_refuses = log_refuses
+        self._due_s = time.monotonic() + MEASURE_S
+        self._measures = 0
+        self._lines = self._unsaid = 0
+        self._lines_until_s = 0.0
+        self._tell()
+
+    @property
+    def shortage(self) -> Shortage | None:
+        """Why a new call would be refused now."""
+        return self.capacity.shortage(self._log_refuses())
+
+    def wait_s(self) -> float:
+        """Seconds to leave the next connection to another process; 0: accept it."""
+        is_full = self.shortage is not None
+        return self.gate.wait_s(self.capacity.slots, is_full=is_full, now_us=_now_us())
+
+    def take(self) -> Slot:
+        """A connection was accepted: its slot."""
+        slot = self.capacity.take(self._log_refuses())
+        self.gate.accepted()
+        self._tell()
+        return slot
+
+    def missed(self) -> None:
+        """There was none to accept: somebody else was faster."""
+        self.gate.missed()
+
+    def refuse(self, call_id: str, shortage: Shortage) -> Refusal:
+        """The answer to a call without a slot; counted, and logged."""
+        self.capacity.refused[shortage.name] += 1
+        now_s = time.monotonic()
+        if now_s >= self._lines_until_s:
+            self._lines, self._lines_until_s = 0, now_s + 1.0
+        self._lines += 1
+        if self._lines <= LINES_A_SECOND_MAX:
+            logger.warning("call %s was refused: %s", call_id, shortage.reason)
+        else:
+            self._unsaid += 1
+        return Refusal(503, shortage.reason, (("Retry-After", str(RETRY_AFTER_S)),))
+
+    def measure(self) -> None:
+        """Every `MEASURE_S`: how late the loop is, how much memory there is; tell the others."""
+        now_s = time.monotonic()
+        self.capacity.measured_lag(max(0.0, now_s - self._due_s) * 1000)
+        self._due_s = now_s + MEASURE_S
+        if self._measures % _MEMORY_EVERY == 0:
+            self.capacity.memory_bytes = own_memory_bytes()
+            self.capacity.memory_free = free_share()
+        self._measures += 1
+        if self._unsaid and now_s >= self._lines_until_s:
+            logger.warning("%d more calls were refused", self._unsaid)
+            self._unsaid = 0
+        self._tell()
+
+    def close(self) -> None:
+        """Leave the socket to the others."""
+        self.gate.close()
+
+    def _tell(self) -> None:
+        is_accepting = not self.is_closing and self.shortage is None
+        self.gate.tell(self.capacity.slots, is_accepting=is_accepting, now_us=_now_us())
+
+
+def descriptors_max() -> int:
+    """How many connections file descriptors allow, once their limit is as high as it may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # some systems have no such high limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 0
+    return soft - min(DESCRIPTORS_RESERVED, soft // 2)
+
+
+def own_memory_bytes() -> int:
+    """What the process has in memory; 0 where the system does not say."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def free_share() -> float:
+    """Of the machine's memory, what could be had; 1 where the system does not say."""
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+    except OSError:
+        return 1.0
+    found = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    try:
+        return int(found["MemAvailable"][0]) / int(found["MemTotal"][0])
+    except (KeyError, IndexError, ValueError, ZeroDivisionError):
+        return 1.0
+
+
+def _now_us() -> int:
+    """The machine's monotonic clock, which all its processes share."""
+    return time.monotonic_ns() // 1000

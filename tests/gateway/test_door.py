@@ -1,0 +1,90 @@
+import logging
+import os
+import resource
+
+from gateway import door as doors
+from gateway.capacity import CapacityLimits, Shortage
+from gateway.door import LINES_A_SECOND_MAX, SharedDoor, descriptors_max, free_share
+from gateway.placement import Gate
+
+SHORTAGE = Shortage("sessions", "7 calls are as many as `sessions_max` allows")
+
+
+def door(limits=CapacityLimits(), log_refuses=str):  # noqa: B008 - it cannot be changed
+    return SharedDoor(limits, Gate(), log_refuses)
+
+
+def test_a_refusal_is_a_503_with_retry_after_counted_and_logged_with_the_call(caplog):
+    shared = door()
+    caplog.set_level(logging.WARNING)
+
+    refusal = shared.refuse("call-7", SHORTAGE)
+
+    assert 503 == refusal.status
+    assert "5" == dict(refusal.headers)["Retry-After"]
+    assert {"sessions": 1} == dict(shared.capacity.refused)
+    assert "call call-7 was refused: 7 calls are as many" in caplog.text
+
+
+def test_a_storm_of_refusals_is_counted_and_not_logged_line_by_line(caplog, monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr(doors.time, "monotonic", lambda: now_s[0])
+    shared = door()
+
+    for number in range(LINES_A_SECOND_MAX + 50):
+        shared.refuse(f"call-{number}", SHORTAGE)
+    now_s[0] += 1.0
+    shared.measure()
+
+    assert LINES_A_SECOND_MAX + 50 == shared.capacity.refused["sessions"]
+    assert LINES_A_SECOND_MAX + 1 == len(caplog.records)
+    assert "50 more calls were refused" in caplog.text
+
+
+def test_a_log_that_wants_no_more_calls_takes_their_slots():
+    full = []
+    shared = door(log_refuses=lambda: "the log is nearly full" if full else "")
+    assert None is shared.take().shortage
+
+    full.append(True)
+
+    assert "log" == shared.take().shortage.name
+    assert 1 == shared.capacity.slots
+
+
+def test_measures_say_how_late_the_loop_is_and_how_much_memory_there_is(monkeypatch):
+    now_s = [1000.0]
+    monkeypatch.setattr(doors.time, "monotonic", lambda: now_s[0])
+    shared = door()
+
+    now_s[0] += doors.MEASURE_S + 0.3
+    shared.measure()
+
+    assert 299 < shared.capacity.lag_ms < 301
+    assert shared.capacity.memory_bytes > 1024**2
+    assert 0 < shared.capacity.memory_free <= 1
+
+
+def test_some_descriptors_are_left_for_what_is_no_connection():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        found = descriptors_max()
+        now, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert now == hard
+    assert found < hard or hard == resource.RLIM_INFINITY
+
+
+def test_a_system_that_says_nothing_of_its_memory_has_enough(monkeypatch, tmp_path):
+    monkeypatch.setattr(doors, "_MEMINFO", tmp_path / "missing")
+
+    assert 1.0 == free_share()
+
+
+def test_memory_without_known_lines_is_enough(monkeypatch, tmp_path):
+    (tmp_path / "meminfo").write_text(f"Unknown: {os.getpid()}\n")
+    monkeypatch.setattr(doors, "_MEMINFO", tmp_path / "meminfo")
+
+    assert 1.0 == free_share()
