@@ -20,14 +20,15 @@ ONE_IMPORTER = {
     "websockets": {
         "gateway/websocket.py",
         "bench/simulator/peer.py",
-        "bench/load/peers.py",
+        "bench/peers/quickstart.py",
     },
-    "zmq": {"gateway/bus/zmq.py"},
+    "zmq": {"gateway/bus/zmq.py", "bench/topology/bench_zmq.py"},
     "prometheus_client": {"gateway/up/admin.py"},
     "pybase64": {
         "gateway/acs/packets.py",
         "gateway/acs/reader.py",
         "bench/micro/bench_receive.py",
+        "bench/peers/picows_server.py",
         "bench/simulator/packets.py",
     },
 }

@@ -23,7 +23,49 @@ TICK_S = TICK_MS / 1000
 NAP_S = 100e-6
 LISTEN_EVERY_S = 0.01
 CONNECT_S = 10.0
-Send = Callable[[bytes], int]
+
+
+class Lane(NamedTuple):
+    """One stream of one socket: a packet every tick, `offset_s` after the tick's begin."""
+
+    offset_s: float
+    send: Callable[[bytes], int]
+    #: Which of the tick's frames.
+    frame: int = 0
+
+
+def send_tick(
+    lanes: Sequence[Lane],
+    frames: Sequence[bytes],
+    begin_s: float,
+    late_s: array[float],
+    listen: Callable[[], float],
+) -> list[Lane]:
+    """Send a tick's packets, each when it is due by `time.perf_counter`; how late goes to `late_s`.
+
+    Between them `listen` is called, and says after how many seconds again. Returns the lanes whose
+    sockets did not take their packet whole.
+    """
+    clock, sleep = time.perf_counter, time.sleep
+    failed = []
+    listen_s = begin_s
+    for lane in lanes:
+        offset_s, send, number = lane
+        due_s = begin_s + offset_s
+        now_s = clock()
+        while now_s < due_s:
+            if now_s >= listen_s:
+                listen_s = now_s + listen()
+            sleep(max(min(due_s, listen_s) - clock(), NAP_S))
+            now_s = clock()
+        late_s.append(now_s - due_s)
+        frame = frames[number]
+        try:
+            if send(frame) != len(frame):
+                failed.append(lane)
+        except OSError:
+            failed.append(lane)
+    return failed
 
 
 class Load(NamedTuple):
@@ -45,7 +87,8 @@ class Caller:
     """
 
     def __init__(self, sockets: list[socket.socket]) -> None:
-        self.sockets = sockets
+        step_s = TICK_S / len(sockets)
+        self.lanes = [Lane(number * step_s, each.send) for number, each in enumerate(sockets)]
         #: Messages so far: every socket has announced itself.
         self.sent = len(sockets)
         self.frames: Iterator[bytes] = audio_frames(time.time_ns() // 1_000_000)
@@ -72,8 +115,8 @@ class Rig:
             self.listen()
         return Caller(sockets)
 
-    def listen(self) -> None:
-        """Answer the pings that wait on any socket."""
+    def listen(self) -> float:
+        """Answer the pings that wait on any socket; returns when to look again, in s."""
         for descriptor, _ in self._epoll.poll(0):
             connection = self._sockets[descriptor]
             try:
@@ -85,6 +128,7 @@ class Rig:
                 self.lost_sockets += 1
             for payload in pings(data):
                 connection.send(masked(PONG, payload, b"\x00\x00\x00\x00"))
+        return LISTEN_EVERY_S
 
     def wait(self, seconds: float) -> None:
         """Let time pass, and answer pings."""
@@ -96,41 +140,19 @@ class Rig:
     def load(self, caller: Caller, ticks: int) -> Load:
         """Send one packet a tick on each socket of a server, the sockets spread over the tick."""
         late = array("d")
-        sends = [connection.send for connection in caller.sockets]
         cpu_s = time.process_time()
         begin_s = time.perf_counter()
-        sent = unsent = 0
+        unsent = 0
         for tick in range(ticks):
-            taken = self._tick(sends, next(caller.frames), begin_s + tick * TICK_S, late)
-            sent += taken
-            unsent += len(sends) - taken
+            frames = (next(caller.frames),)
+            unsent += len(
+                send_tick(caller.lanes, frames, begin_s + tick * TICK_S, late, self.listen)
+            )
+        sent = ticks * len(caller.lanes) - unsent
         caller.sent += sent
         wall_s = time.perf_counter() - begin_s
         p50, p99, most = np.percentile(np.asarray(late) * 1000, (50, 99, 100)).tolist()
         return Load(sent, unsent, wall_s, time.process_time() - cpu_s, p50, p99, most)
-
-    def _tick(self, sends: Sequence[Send], frame: bytes, due_s: float, late: array[float]) -> int:
-        """One packet on each socket; returns how many were taken whole."""
-        clock, sleep = time.perf_counter, time.sleep
-        step_s = TICK_S / len(sends)
-        size = len(frame)
-        taken = 0
-        listen_s = due_s
-        for send in sends:
-            now_s = clock()
-            if now_s < due_s:
-                if now_s >= listen_s:
-                    self.listen()
-                    listen_s = now_s + LISTEN_EVERY_S
-                sleep(max(due_s - now_s, NAP_S))
-                now_s = clock()
-            late.append(now_s - due_s)
-            try:  # noqa: SIM105 - a context manager for each packet would cost more than it says
-                taken += send(frame) == size
-            except OSError:
-                pass
-            due_s += step_s
-        return taken
 
     def close(self) -> None:
         """Cut every socket."""
@@ -139,17 +161,22 @@ class Rig:
         self._epoll.close()
 
 
-def _upgraded(port: int) -> socket.socket:
-    """One socket through its upgrade."""
-    request = (
+def upgrade_request(call_id: str, correlation_id: str) -> bytes:
+    """What a call begins with."""
+    return (
         "GET /media HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        f"x-ms-call-connection-id: {uuid4()}\r\nx-ms-call-correlation-id: {uuid4()}\r\n\r\n"
-    )
+        f"x-ms-call-connection-id: {call_id}\r\n"
+        f"x-ms-call-correlation-id: {correlation_id}\r\n\r\n"
+    ).encode()
+
+
+def _upgraded(port: int) -> socket.socket:
+    """One socket through its upgrade."""
     try:
         connection = socket.create_connection(("127.0.0.1", port), CONNECT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(request.encode())
+        connection.sendall(upgrade_request(str(uuid4()), str(uuid4())))
         answer = b""
         while b"\r\n\r\n" not in answer:
             piece = connection.recv(4096)

@@ -1,5 +1,6 @@
 import itertools
 import json
+from base64 import b64decode
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +8,18 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from bench.load.frames import PCM_BYTES, PING, PONG, TEXT, audio_frames, masked, opening, pings
+from bench.load.frames import (
+    PCM_BYTES,
+    PING,
+    PONG,
+    TEXT,
+    VARIANTS,
+    Speech,
+    audio_frames,
+    masked,
+    opening,
+    pings,
+)
 
 
 def read(*frames: bytes) -> list[Frame]:
@@ -64,3 +76,34 @@ def test_pings_are_found_among_other_frames() -> None:
 
     assert [b"", b"abc"] == pings(data)
     assert PING == data[4] & 0x0F
+
+
+def test_no_two_streams_say_the_same() -> None:
+    speech = Speech(2, seed=1)
+    said = {
+        speech.pcm(tick, variant, stream)
+        for tick in range(10)
+        for variant in range(VARIANTS)
+        for stream in range(2)
+    } | {Speech(2, seed=2).pcm(tick, 0, 0) for tick in range(10)}
+
+    assert 10 * VARIANTS * 2 + 10 == len(said)
+
+
+def test_frames_of_a_tick_are_of_each_variant_and_stream() -> None:
+    speech = Speech(2, rate=24_000)
+
+    frames = speech.frames(7, 1_731_698_172_990)
+
+    (frame,) = read(frames[3][1])
+    audio = json.loads(frame.data)["audioData"]
+    assert (VARIANTS, 2) == (len(frames), len(frames[0]))
+    assert speech.participant(1) == audio["participantRawID"]
+    assert speech.pcm(7, 3, 1) == b64decode(audio["data"])
+    assert 960 == len(speech.pcm(7, 3, 1))
+
+
+def test_mixed_stream_names_nobody() -> None:
+    (frame,) = read(Speech(1, mixed=True).frames(0, 0)[0][0])
+
+    assert "participantRawID" not in json.loads(frame.data)["audioData"]

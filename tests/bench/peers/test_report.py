@@ -1,9 +1,6 @@
-import json
-from pathlib import Path
-
-from bench.load.report import medians, ratios, result, table, write_line
 from bench.load.rig import Load
-from bench.load.rounds import Settings, Turn
+from bench.peers.report import medians, ratios, result, table
+from bench.peers.rounds import Settings, Turn
 
 
 def turn(server: str, server_us: float, fault: str = "", **figures: float) -> Turn:
@@ -66,13 +63,10 @@ def test_table_names_the_turns_that_do_not_count() -> None:
     assert "of which log threads" in table(found)
 
 
-def test_results_are_lines_of_a_file(tmp_path: Path) -> None:
-    found = result(Settings(4, 1.0, 1, ("gateway",)), [turn("gateway", 10.0)])
+def test_what_is_compared_with_other_runs_are_the_ratios() -> None:
+    turns = [turn("aiohttp", 40.0), turn("do-nothing", 5.0)]
 
-    write_line(tmp_path / "results", found)
-    write_line(tmp_path / "results", found)
+    found = result(Settings(4, 1.0, 1, ("aiohttp", "do-nothing")), turns)
 
-    first, second = (tmp_path / "results").read_text().splitlines()
-    assert first == second
-    assert 4 == json.loads(first)["settings"]["sockets"]
-    assert json.loads(first)["machine"]["python"]
+    assert {"aiohttp / do-nothing": 8.0} == found["figures"]
+    assert "aim" not in table(found)

@@ -1,4 +1,4 @@
-"""The rounds of a load bench: every server in turn, one loaded at a time."""
+"""The rounds of the peers: every server in turn, one loaded at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench.load.processes import RigError, machine_busy_s, preferred, punctual, running_on, two_cpus
 from bench.load.rig import TICK_S, Caller, Load, Rig
-from bench.load.servers import Counts, Server
+from bench.peers.servers import Counts, Server
 
 #: Load before that which is measured. The first second of a call is not like the others (sockets,
 #: streams and baselines are new), and a gateway needs two to find its read interval.
@@ -25,6 +25,11 @@ LATE_P99_MS_MAX = 5.0
 SPARE_DESCRIPTORS = 200
 
 Say = Callable[[str], None]
+
+
+#: Of one CPU: a server that would need more is not loaded.
+SHARE_MAX = 0.85
+PACKETS_A_SECOND = 50
 
 
 class Settings(NamedTuple):
@@ -77,6 +82,17 @@ def measure(settings: Settings, say: Say) -> list[Turn]:
         gc.collect()
         gc.freeze()
         return _rounds(settings, rig, calls, say)
+
+
+def too_slow(figures: dict[str, dict[str, float]], sockets: int) -> dict[str, float]:
+    """The servers that could not serve so many, and the share of a CPU that they would need.
+
+    `figures` are the medians of a run with fewer sockets.
+    """
+    shares = {
+        name: of["server_us"] * sockets * PACKETS_A_SECOND / 1e6 for name, of in figures.items()
+    }
+    return {name: share for name, share in shares.items() if share > SHARE_MAX}
 
 
 def _rounds(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,21 +18,39 @@ NO_LOG = '[pools.record]\ndelivery = "newest"\n'
 AT_ONCE = "[gateway]\ncoalesce_ms_max = 0\n"
 
 
+NODE_FOLDER = Path(__file__).parent / "node_ws"
+
+
 class Kind(NamedTuple):
     """How a server is made."""
 
-    worker: str | None = None  # None: the server is a peer, by its own name
+    worker: str | None = None  # None: the server is a peer
     config: str | None = None
+    module: str = ""  # of a peer in Python
 
 
 KINDS = {
-    "do-nothing": Kind(),
-    "quickstart": Kind(),
+    "do-nothing": Kind(module="do_nothing"),
+    "quickstart": Kind(module="quickstart"),
+    "aiohttp": Kind(module="aiohttp_server"),
+    "picows": Kind(module="picows_server"),
+    "node-ws": Kind(),
     "gateway": Kind(worker="taker"),
     "gateway-at-once": Kind(worker="taker", config=AT_ONCE),
     "gateway-no-log": Kind(worker="taker", config=NO_LOG),
     "gateway-recorder": Kind(worker="recorder"),
 }
+
+
+def missing(name: str) -> str:
+    """What a server needs and is not here; empty where all is."""
+    if name == "picows" and find_spec("picows") is None:
+        return "picows is not installed; it comes with `pip install 'acs-ingest[bench]'`"
+    if name == "node-ws" and shutil.which("node") is None:
+        return "there is no `node`"
+    if name == "node-ws" and not (NODE_FOLDER / "node_modules" / "ws").is_dir():
+        return f"ws is not installed; it comes with `npm install --prefix {NODE_FOLDER}`"
+    return ""
 
 
 class Counts(NamedTuple):
@@ -69,10 +89,12 @@ class Server:
             self.worker = Child(self.kind.worker, argv, folder, cpus=worker_cpus)
 
     def _peer_argv(self, listener: socket.socket) -> list[str]:
-        return [
-            *(sys.executable, "-m", "bench.load.peers", self.name),
-            *("--listen-fd", str(listener.fileno()), "--counts", str(self._counts_path)),
-        ]
+        if self.kind.module:
+            program = [sys.executable, "-m", f"bench.peers.{self.kind.module}"]
+        else:
+            program = ["node", str(NODE_FOLDER / "server.mjs")]
+        options = ("--listen-fd", str(listener.fileno()), "--counts", str(self._counts_path))
+        return [*program, *options]
 
     def _gateway_argv(self, folder: Path, listener: socket.socket) -> list[str]:
         argv = [

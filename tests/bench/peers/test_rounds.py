@@ -1,8 +1,8 @@
 import pytest
 
 from bench.load.rig import Load
-from bench.load.rounds import fault_of
-from bench.load.servers import Counts
+from bench.peers.rounds import fault_of, too_slow
+from bench.peers.servers import Counts
 
 LOAD = Load(100, 0, 2.0, 0.5, 0.1, 0.2, 0.3)
 
@@ -31,3 +31,10 @@ def test_turn_does_not_count(
     load: Load, received: int, counts: Counts, lost_sockets: int, said: str
 ) -> None:
     assert said == fault_of(load, received, counts, lost_sockets)
+
+
+def test_servers_that_more_sockets_would_fill_a_cpu_with_are_left_out() -> None:
+    figures = {"quickstart": {"server_us": 46.0}, "gateway": {"server_us": 9.0}}
+
+    assert ["quickstart"] == list(too_slow(figures, 1000))
+    assert {} == too_slow(figures, 200)

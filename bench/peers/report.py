@@ -1,30 +1,22 @@
-"""The figures of a load bench: medians, ratios, a table, a line of JSON."""
+"""The figures of the peers side by side: medians, ratios, a table."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import statistics
-import subprocess
-import time
 from collections.abc import Iterable
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.load.rounds import Settings, Turn
-
-PACKAGES = ("uvloop", "websockets", "orjson", "pybase64", "numpy", "pyzmq")
+from bench.peers.rounds import Settings, Turn
+from bench.results import Result, head
 
 
 class Ratio(NamedTuple):
-    """Two figures to compare, and how much the first may be of the second."""
+    """Two figures to compare, and how much the first may be of the second, if anybody says."""
 
     name: str
     of: tuple[str, str]  # server, figure
     to: tuple[str, str]
-    aim: float
+    aim: float | None = None
 
 
 RATIOS = (
@@ -37,6 +29,10 @@ RATIOS = (
         "recorder / do-nothing", ("gateway-recorder", "worker_us"), ("do-nothing", "server_us"), 1.0
     ),
     Ratio("gateway / quickstart", ("gateway", "server_us"), ("quickstart", "server_us"), 0.3),
+    *(
+        Ratio(f"{peer} / do-nothing", (peer, "server_us"), ("do-nothing", "server_us"))
+        for peer in ("quickstart", "aiohttp", "node-ws", "picows")
+    ),
 )
 
 
@@ -68,48 +64,24 @@ def ratios(figures: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     return found
 
 
-def result(settings: Settings, turns: list[Turn]) -> dict[str, Any]:
+def result(settings: Settings, turns: list[Turn]) -> Result:
     """Everything there is to say about a run, as JSON values."""
     figures = medians(turns)
+    found = ratios(figures)
     return {
-        "bench": "load/front",
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": machine(),
-        "settings": settings._asdict(),
+        **head("peers", settings._asdict()),
         "valid": not any(turn.fault for turn in turns),
+        "figures": {ratio["name"]: ratio["ratio"] for ratio in found},
         "medians": figures,
-        "ratios": ratios(figures),
+        "ratios": found,
         "turns": [{**turn._asdict(), "load": turn.load._asdict()} for turn in turns],
     }
 
 
-def machine() -> dict[str, Any]:
-    """What the figures hang on."""
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    return {
-        "cpu": cpu[0].partition(":")[2].strip() if cpu else platform.machine(),
-        "cpus": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str:
-    """The commit that is checked out, `+` behind it where files differ; empty without git."""
-    argv = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
-    folder = Path(__file__).parent
-    try:
-        described = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return described.stdout.strip()
-
-
 def table(found: dict[str, Any]) -> str:
     """The result for people."""
-    lines = [f"{'us of CPU for a packet':24} {'median':>7} {'least':>7} {'most':>7}  {'CPU':>5}"]
+    title = f"us a packet, {found['settings']['sockets']} sockets"
+    lines = [f"{title:24} {'median':>7} {'least':>7} {'most':>7}  {'CPU':>5}"]
     for name, figures in found["medians"].items():
         lines.append(
             f"{name:24} {figures['server_us']:7.2f} {figures['server_us_min']:7.2f} "
@@ -119,10 +91,9 @@ def table(found: dict[str, Any]) -> str:
             if figure in figures:
                 lines.append(f"  {label:22} {figures[figure]:7.2f}")
     lines.append("")
-    lines += [
-        f"{ratio['name']:24} {ratio['ratio']:7.2f}   (aim: at most {ratio['aim']})"
-        for ratio in found["ratios"]
-    ]
+    for ratio in found["ratios"]:
+        aim = "" if ratio["aim"] is None else f"   (aim: at most {ratio['aim']})"
+        lines.append(f"{ratio['name']:24} {ratio['ratio']:7.2f}{aim}")
     lines += [
         f"round {turn['round']} of {turn['server']} is invalid: {turn['fault']}"
         for turn in found["turns"]
@@ -135,9 +106,3 @@ def table(found: dict[str, Any]) -> str:
         f"rig: at most {share:.0%} of a CPU, late p99 {late:.2f} ms; others used {away:.0%} of one"
     )
     return "\n".join(lines)
-
-
-def write_line(path: Path, found: dict[str, Any]) -> None:
-    """Append the result to a file of JSON lines."""
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(found) + "\n")
