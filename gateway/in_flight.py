@@ -13,6 +13,7 @@ class Untaken(NamedTuple):
     number: int
     size: int  # bytes of the message
     heads: bytes  # of its frames, where somebody has to count what is lost with it
+    sent_us: int
 
 
 class InFlight:
@@ -39,7 +40,7 @@ class InFlight:
             self.progress_us = now_us
         self.sent += 1
         self.untaken_bytes += size
-        self._untaken.append(Untaken(self.sent, size, heads))
+        self._untaken.append(Untaken(self.sent, size, heads, now_us))
         ticks = self._oldest.setdefault(source, deque())
         while ticks and ticks[-1][1] >= tick:
             ticks.pop()
@@ -69,6 +70,10 @@ class InFlight:
     def untaken_heads(self) -> list[bytes]:
         """The heads of every batch that the worker is not known to have read."""
         return [batch.heads for batch in self._untaken]
+
+    def untaken_us(self, now_us: int) -> int:
+        """For how long the oldest batch that is not known to be read has been on its way."""
+        return now_us - self._untaken[0].sent_us if self._untaken else 0
 
     def waits_us(self, now_us: int) -> int:
         """For how long nothing has become safe though something is in flight."""

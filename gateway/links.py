@@ -29,6 +29,8 @@ HEARTBEAT_US = 100_000
 STUCK_US = 2_000_000
 #: Nor is it the disk if the worker says so for this long while another one's disk is quick.
 SYNC_US_MAX = 30_000_000
+#: `newest`: a worker says what it has read ten times a second, so younger batches say nothing.
+UNREAD_US_MIN = 300_000
 #: A worker process that was stuck gets no new calls for this long, if there is another.
 SHUNNED_US = 60_000_000
 #: How long a pool with `replay` that no configuration names is waited for after its last worker.
@@ -62,6 +64,7 @@ class Link:
         self.waiting: deque[Tick] = deque()
         self.calls: Counter[str] = Counter()
         self._credit_bytes = hello.credit_bytes
+        self._queue_us = pool.settings.queue_ms_max * 1000 // 2
 
     def has_credit(self) -> bool:
         """Whether the worker can be sent another batch."""
@@ -101,10 +104,14 @@ class Link:
         return Sent.DONE
 
     def send_newest(self, send: Send, drop: Drop, now_us: int) -> Sent:
-        """`newest`: send what waits, and throw away what has waited for too long."""
+        """`newest`: send what waits, and throw away what has waited for too long.
+
+        Half of `queue_ms_max` audio may wait on the worker's side, unread, and half on ours.
+        """
         self.waiting.extend(self.outbox)
         self.outbox.clear()
-        while self.waiting:
+        unread_us_max = max(self._queue_us, UNREAD_US_MIN)
+        while self.waiting and self.in_flight.untaken_us(now_us) <= unread_us_max:
             sent = self.send(send, None, self.waiting[0], now_us)
             if sent is Sent.UNREACHABLE:
                 return sent
@@ -116,7 +123,7 @@ class Link:
 
     def _shorten(self, drop: Drop, now_us: int) -> None:
         """Throw away the audio that has waited for too long, but no OPEN or CLOSE."""
-        limit_us = now_us - self.pool.settings.queue_ms_max * 1000
+        limit_us = now_us - self._queue_us
         if not self.waiting or self.waiting[0].sent_us >= limit_us:
             return
         kept = [tick for tick in self.waiting if tick.sent_us >= limit_us]
