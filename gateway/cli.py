@@ -4,8 +4,10 @@ A command's module is imported for its help text and when it is called, so it mu
 it needs it imports when it runs.
 """
 
+import sys
 import traceback
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 from typing import Any, NoReturn
 
 import click
@@ -49,6 +51,9 @@ class Commands(click.Group):
 @click.version_option(package_name="acs-ingest", prog_name="acs-ingest")
 def main() -> None:
     """Take the audio of live ACS calls, record it, and hand it to workers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal without our letters shows their numbers
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _load(entry_point: EntryPoint) -> click.Command:

@@ -36,13 +36,22 @@ WINDOW = 100
 #: Peak of a packet that may be left out: -42 dBFS.
 QUIET_PEAK = 256
 
-_GRAINS_US = (1_000_000, 100_000, 10_000, 0)
+_GRAINS_US = (1_000_000, 100_000, 0)
 
 
 class Axis:
     """The time of one session, shared by its streams."""
 
-    __slots__ = ("_first", "_settle_us", "base_us", "baseline_us", "head_us", "settled", "zero_us")
+    __slots__ = (
+        "_first",
+        "_settle_us",
+        "base_us",
+        "baseline_us",
+        "grain_us",
+        "head_us",
+        "settled",
+        "zero_us",
+    )
 
     def __init__(self, zero_us: int) -> None:
         """`zero_us`: Unix us of position 0: the first believable stamp, else the wall clock."""
@@ -50,6 +59,8 @@ class Axis:
         #: Median of stamp - place over the first second that has stamps; moves until `settled`.
         self.baseline_us = 0
         self.settled = False
+        #: The coarsest grain that all stamps so far have: 0 once one had a fine fraction.
+        self.grain_us = _GRAINS_US[0]
         #: `Place.base_us` of the stream that was re-based last: a clock that others may share.
         self.base_us = 0
         #: Place of the packet that was placed last, in us after zero.
@@ -57,6 +68,11 @@ class Axis:
         #: The deviations that the baseline is the median of, sorted; freed when settled.
         self._first = array("q")
         self._settle_us = 0
+
+    def refine(self, stamp_us: int) -> None:
+        """See a stamp, as long as there is a grain."""
+        while self.grain_us and stamp_us % self.grain_us:
+            self.grain_us = _GRAINS_US[_GRAINS_US.index(self.grain_us) + 1]
 
     def observe(self, ahead_us: int, place_us: int) -> None:
         """Take one packet into the baseline, while it is not settled."""
@@ -79,7 +95,6 @@ class Place:
     __slots__ = (
         "_axis",
         "_count",
-        "_grain",
         "_held_us",
         "_median_us",
         "_window",
@@ -124,8 +139,6 @@ class Place:
         self.dropped = 0
         self.wild = 0
         self.rebased = 0
-        #: Index into `_GRAINS_US`: the coarsest grain that all stamps so far have.
-        self._grain = 0
         self._median_us = 0
         #: Stamp of the packet that is held.
         self._held_us: int | None = None
@@ -148,6 +161,8 @@ class Place:
             position = self.position
         else:
             axis = self._axis
+            if axis.grain_us:
+                axis.refine(stamp_us)
             position = self.position
             place_us = position * US // self.rate
             ahead_us = stamp_us - axis.zero_us - place_us - self.base_us
@@ -210,7 +225,7 @@ class Place:
         axis = self._axis
         if stamp_us is None or not STAMP_US_MIN <= stamp_us < STAMP_US_MAX:
             return self._first(axis.head_us, samples)
-        grain_us = self._refine(stamp_us)
+        axis.refine(stamp_us)
         at_us = stamp_us - axis.zero_us - axis.baseline_us
         if abs(at_us - axis.base_us - axis.head_us) < abs(at_us - axis.head_us):
             self.base_us = axis.base_us
@@ -225,7 +240,7 @@ class Place:
             axis.observe(at_us + axis.baseline_us - axis.head_us, axis.head_us)
         if abs(at_us) <= NEAR_US:
             return self._first(0, samples)
-        if grain_us > GRID_US_MIN and abs(ahead_us) <= NEAR_US + grain_us:
+        if axis.grain_us and abs(ahead_us) <= NEAR_US + axis.grain_us:
             return self._first(axis.head_us, samples)
         return self._first(at_us, samples)
 
@@ -239,7 +254,7 @@ class Place:
 
     def _weigh(self, stamp_us: int, ahead_us: int, position: int) -> int | None:
         """Place a packet that is not where it should be, or that ends a window."""
-        grain_us = self._refine(stamp_us)
+        grain_us = self._axis.grain_us
         deviation_us = ahead_us - self._median_us
         if not -NEAR_US - grain_us <= deviation_us <= NEAR_US + grain_us:
             if not self._is_believable(stamp_us, deviation_us):
@@ -259,12 +274,6 @@ class Place:
     @staticmethod
     def _is_believable(stamp_us: int, deviation_us: int) -> bool:
         return STAMP_US_MIN <= stamp_us < STAMP_US_MAX and abs(deviation_us) <= JUMP_US_MAX
-
-    def _refine(self, stamp_us: int) -> int:
-        """The grain of the stamps in us, now that this one was seen."""
-        while _GRAINS_US[self._grain] and stamp_us % _GRAINS_US[self._grain]:
-            self._grain += 1
-        return _GRAINS_US[self._grain]
 
     def _gap(self, length_us: int) -> int:
         """Count a gap and begin a new window; returns its samples, rounded to whole packets."""
@@ -292,7 +301,7 @@ class Place:
             return position
         self._median_us = median_us
         packet_us = self._packet_us()
-        if _GRAINS_US[self._grain] > packet_us or abs(median_us) < CORRECT_US_MIN:
+        if self._axis.grain_us > packet_us or abs(median_us) < CORRECT_US_MIN:
             return position
         packets = (2 * abs(median_us) + packet_us) // (2 * packet_us)
         if median_us < 0:

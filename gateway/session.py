@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gateway.acs.errors import PacketError
 from gateway.acs.packets import AudioMetadata, Event, normalise
 from gateway.acs.reader import PacketReader
-from gateway.ledger import STAMP_US_MAX, STAMP_US_MIN, Axis, Place, is_quiet
+from gateway.ledger import JUMP_US_MAX, STAMP_US_MIN, Axis, Place, is_quiet
 from gateway.route import Route
 from gateway.wire import descriptor
 from gateway.wire.frame import FRAME, NO_STAMP, SESSION_STREAM, FrameFlag, FrameKind
@@ -260,13 +260,19 @@ class Session:
                 self._count_bad("too_many_streams", None)
                 return None
             if self._axis is None:
-                believable = stamp_us is not None and STAMP_US_MIN <= stamp_us < STAMP_US_MAX
-                self._axis = Axis(stamp_us if believable and stamp_us else self._clock())
+                self._axis = Axis(self._zero(stamp_us))
             stream = Stream(len(self._all) + 1, participant, Place(self._axis, rate))
             stream.bad, self._unplaced_bad = self._unplaced_bad, 0
             self._all[participant, rate] = stream
         self._streams[participant] = stream
         return stream
+
+    def _zero(self, stamp_us: int | None) -> int:
+        """The first stamp; the wall clock where there is none, or none to be believed."""
+        now_us = self._clock()
+        if stamp_us is None or not STAMP_US_MIN <= stamp_us <= now_us + JUMP_US_MAX:
+            return now_us
+        return stamp_us
 
     def _open(self, stream: Stream) -> None:
         if self._axis is None or stream.place.first_position is None:

@@ -42,11 +42,15 @@ CLOSE_FIRST = 0x88
 HEAD_END = b"\r\n\r\n"
 #: Longest head of a request: what its line and headers may have together.
 REQUEST_BYTES_MAX = 32 * 1024
-FRAGMENTS_MAX = 64
 UNSENT_BYTES_MAX = 1024 * 1024
 
-POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
+#: Why a session closes its socket, for whoever reads the close frame.
+REASONS = {
+    1007: "text that is not UTF-8",
+    1008: "too many packets that cannot be read",
+    INTERNAL_ERROR: "the server failed",
+}
 
 
 class MediaSocket(asyncio.Protocol):
@@ -61,6 +65,7 @@ class MediaSocket(asyncio.Protocol):
         "_head_bytes",
         "_head_last",
         "_is_deaf",
+        "_is_failed",
         "_lane",
         "_need",
         "_payload_bytes_max",
@@ -86,12 +91,14 @@ class MediaSocket(asyncio.Protocol):
         self._handler: Handler | None = None
         #: Nothing that is still read is looked at: refused, failed, or closed by the peer.
         self._is_deaf = False
+        #: The handler wants no more messages.
+        self._is_failed = False
         #: The lane is open: no fragmented message is under way, and no close.
         self._lane = True
         #: What there is of a frame that is not whole, and how many bytes of it are needed next.
         self._tail = bytearray()
         self._need = 0
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._fragments_are_text = False
         #: The head of the request as far as it was read: how long, and its last three bytes.
         self._head_bytes = 0
@@ -154,7 +161,6 @@ class MediaSocket(asyncio.Protocol):
                         code = self._fault("a session failed on a message; its socket is closed")
                     if code:
                         self._fail(code)
-                        return
                     at = end
                     continue
             end = piece_end(data, at, self._payload_bytes_max)
@@ -189,16 +195,14 @@ class MediaSocket(asyncio.Protocol):
             return
         if frame.opcode is not Opcode.CONT:
             self._fragments_are_text = frame.opcode is Opcode.TEXT
-        self._fragments.append(bytes(frame.data))
+        self._fragments += frame.data
         if frame.fin:
-            message = b"".join(self._fragments)
-            self._fragments = []
+            message = bytes(self._fragments)
+            self._fragments = bytearray()
             self._deliver(message, self._fragments_are_text)
-        elif len(self._fragments) >= FRAGMENTS_MAX:
-            self._fail(POLICY_VIOLATION, "too many fragments")
 
     def _deliver(self, message: bytes, text: bool) -> None:
-        if self._handler is None:
+        if self._handler is None or self._is_failed:
             return
         try:
             code = self._handler.receive(message, text)
@@ -230,6 +234,8 @@ class MediaSocket(asyncio.Protocol):
                 return
             if not piece:
                 self._finish(transport)
+            elif self._is_failed and piece[0] != CLOSE_FIRST:
+                pass  # a close frame is the last word
             elif piece[0] != CLOSE_FIRST and transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
                 self._front.counters.unsent_dropped += 1
             else:
@@ -350,10 +356,10 @@ class MediaSocket(asyncio.Protocol):
         logger.exception(what)
         return INTERNAL_ERROR
 
-    def _fail(self, code: int, reason: str = "") -> None:
-        """Fail the connection: a close frame, and nothing that the peer says is heard any more."""
-        self._protocol.fail(code, reason)
-        self._follow_protocol()
+    def _fail(self, code: int) -> None:
+        """Close for a fault: nothing that the peer says is heard any more but its close frame."""
+        self._is_failed = True
+        self.close(code, REASONS.get(code, ""))
 
     def _end(self, code: int | None, *, proper: bool) -> None:
         """Tell the handler, once."""

@@ -2,7 +2,7 @@
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.bus.base import Spoke, Spokes
 from gateway.bus.rendezvous import live_endpoints
@@ -30,8 +30,8 @@ def unix_us() -> int:
 class Worker:
     """Connects to every gateway that lives, and hands what they send to `consumer`.
 
-    An exception of the consumer ends `run`: the gateways replay what was not acknowledged. `report`
-    is called twice a second and at the end.
+    `find` tells the address of each of them by boot id. An exception of the consumer ends `run`:
+    the gateways replay what was not acknowledged. `report` is called twice a second and at the end.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Worker:
         *,
         counters: LinkCounters | None = None,
         clock: Callable[[], int] = monotonic_us,
+        find: Callable[[Layout], Mapping[str, str]] = live_endpoints,
         report: Callable[["Worker"], None] | None = None,
         parent_fd: int | None = None,
     ) -> None:
@@ -50,11 +51,12 @@ class Worker:
         self._consumer = consumer
         self._spokes = spokes
         self._clock = clock
+        self._find = find
         self._report = report
         self._parent_fd = parent_fd
         self._links = WorkerLinks(identity, consumer, counters or LinkCounters())
         self._connected: dict[str, Spoke] = {}
-        self._addresses: dict[str, str] = {}
+        self._addresses: Mapping[str, str] = {}
         self._rescan_due_us = 0
         self._report_due_us = 0
 
@@ -111,7 +113,7 @@ class Worker:
             self._report(self)
 
     def _rescan(self, now_us: int) -> None:
-        self._addresses = live_endpoints(self._layout)
+        self._addresses = self._find(self._layout)
         new, vanished = self._links.update(self._addresses, now_us)
         for gateway in vanished:
             self._connected.pop(gateway).close()
@@ -159,8 +161,11 @@ class RoundsWorker:
 
     def run(self) -> None:
         """Until `retire` was called, or `drain` and nothing is due."""
-        while not self._is_retired and (self._round() or not self._is_draining):
-            pass
+        while not self._is_retired:
+            # What waits for somebody to dial again is due in a drain: so there is a round of it.
+            is_draining = self._is_draining
+            if not self._round(is_draining) and is_draining:
+                break
         if self._report is not None:
             self._report(self)
 
@@ -177,15 +182,15 @@ class RoundsWorker:
         """Why no work is looked for; empty where it is."""
         return "draining" if self._is_draining else ""
 
-    def _round(self) -> bool:
+    def _round(self, is_draining: bool) -> bool:
         if self._parent_fd is not None and has_ended(self._parent_fd):
             self._is_draining = True
-        did_work = self._turn(unix_us(), self._is_draining)
+        did_work = self._turn(unix_us(), is_draining)
         now_us = monotonic_us()
         if self._report is not None and now_us >= self._report_due_us:
             self._report_due_us = now_us + REPORT_US
             self._report(self)
-        if not did_work and not self._is_draining:
+        if not did_work and not is_draining:
             time.sleep(self._idle_s)
         return did_work
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.capacity import LAG_MEASURES, UNLIMITED, Capacity, CapacityLimits
+from gateway.capacity import LAG_MEASURES, UNLIMITED, Capacity, CapacityLimits, Shortage
 
 
 def test_without_limits_there_is_always_room():
@@ -49,6 +49,30 @@ def test_connections_without_a_slot_take_descriptors_all_the_same():
     assert 4 == capacity.connections
 
 
+def test_a_connection_that_is_gone_is_told():
+    told = []
+    capacity = Capacity(CapacityLimits(), lambda: told.append(capacity.connections))
+    slots = [capacity.take(), capacity.take()]
+    for slot in slots:
+        slot.release()
+        slot.release()
+
+    assert [1, 0] == told
+
+
+@pytest.mark.parametrize(("descriptors_max", "crowded_from"), [(1000, 1064), (10, 15), (0, None)])
+def test_half_of_the_reserve_is_never_touched_by_connections(descriptors_max, crowded_from):
+    capacity = Capacity(CapacityLimits(descriptors_max=descriptors_max))
+    found = None
+    for connections in range(1100):
+        capacity.connections = connections
+        if capacity.is_crowded:
+            found = connections
+            break
+
+    assert crowded_from == found
+
+
 @pytest.mark.parametrize(
     ("limits", "figures", "name"),
     [
@@ -71,7 +95,7 @@ def test_each_limit_refuses_under_its_name(limits, figures, name):
 def test_a_log_that_is_nearly_full_refuses():
     capacity = Capacity(CapacityLimits())
 
-    assert ("log", "the log is nearly full") == capacity.take("the log is nearly full").shortage
+    assert Shortage("log", "the log is nearly full") == capacity.shortage("the log is nearly full")
 
 
 def test_one_late_turn_of_the_loop_refuses_nobody():

@@ -1,11 +1,21 @@
 import logging
 import os
 import resource
+import socket
+import time
+
+import pytest
 
 from gateway import door as doors
-from gateway.capacity import CapacityLimits, Shortage
-from gateway.door import LINES_A_SECOND_MAX, SharedDoor, descriptors_max, free_share
-from gateway.placement import Gate
+from gateway.capacity import STOPPING, CapacityLimits, Shortage
+from gateway.door import (
+    CROWDED_S,
+    LINES_A_SECOND_MAX,
+    SharedDoor,
+    descriptors_max,
+    free_share,
+)
+from gateway.placement import Gate, Others, Table
 
 SHORTAGE = Shortage("sessions", "7 calls are as many as `sessions_max` allows")
 
@@ -24,6 +34,75 @@ def test_a_refusal_is_a_503_with_retry_after_counted_and_logged_with_the_call(ca
     assert "5" == dict(refusal.headers)["Retry-After"]
     assert {"sessions": 1} == dict(shared.capacity.refused)
     assert "call call-7 was refused: 7 calls are as many" in caplog.text
+
+
+def test_who_stops_says_so_and_when_to_try_again():
+    shared = door()
+
+    refusal = shared.refuse("call-7", STOPPING)
+
+    assert (503, "the server stops") == (refusal.status, refusal.reason)
+    assert "1" == dict(refusal.headers)["Retry-After"]
+    assert {"stopping": 1} == dict(shared.capacity.refused)
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two rows of one table: a door's, and that of another process."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        made = [Table(tmp_path / "placement", listening.fileno()) for _ in range(2)]
+        made[1]._row = 1  # one process's locks do not exclude each other
+        yield made
+        for table in made:
+            table.close()
+
+
+def now_us():
+    return time.monotonic_ns() // 1000
+
+
+def test_others_know_of_every_connection_that_comes_and_goes(tables):
+    ours, other = tables
+    shared = SharedDoor(CapacityLimits(sessions_max=2), Gate(ours), str)
+    seen = [other.others(now_us())]
+    slots = [shared.take(), shared.take()]
+    seen.append(other.others(now_us()))
+    slots[0].release()
+    seen.append(other.others(now_us()))
+
+    assert [Others(1, 0), Others(), Others(1, 1)] == seen
+
+
+def test_who_cannot_accept_is_waited_for_by_nobody_until_it_can(tables):
+    ours, other = tables
+    shared = SharedDoor(CapacityLimits(), Gate(ours), str)
+    shared.failed()
+    failing = other.others(now_us())
+    shared.take()
+
+    assert [Others(), Others(1, 1)] == [failing, other.others(now_us())]
+
+
+def test_a_full_process_is_at_fault_only_where_no_other_takes_its_calls(tables):
+    ours, other = tables
+    shared = SharedDoor(CapacityLimits(sessions_max=1), Gate(ours), str)
+    assert "" == shared.fault
+    shared.take()
+    alone = shared.fault
+    other.write(0, is_accepting=True, now_us=now_us())
+
+    assert "takes no new calls: 1 calls are as many as `sessions_max` allows" == alone
+    assert ("", False) == (shared.fault, shared.is_accepting)
+
+
+def test_what_is_left_of_the_descriptors_is_not_for_connections():
+    shared = door(CapacityLimits(descriptors_max=10))
+    waits = []
+    for _ in range(16):
+        waits.append(shared.wait_s())
+        shared.take()
+
+    assert [0.0] * 15 + [CROWDED_S] == waits
 
 
 def test_a_storm_of_refusals_is_counted_and_not_logged_line_by_line(caplog, monkeypatch):

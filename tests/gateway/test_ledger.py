@@ -87,6 +87,42 @@ def test_a_missing_second_is_a_gap_of_exactly_a_second(jitter_ms):
         assert stream.place.lost == 50
 
 
+def from_a_whole_second(stamper: Stamper) -> Stamper:
+    """The same, the first stamp on a whole second, as the coarsest clock would have it."""
+    first = stamper(0)
+    assert first is not None
+    shift_us = -first % US
+
+    def shifted(index: int) -> int | None:
+        stamp_us = stamper(index)
+        return None if stamp_us is None else stamp_us + shift_us
+
+    return shifted
+
+
+@pytest.mark.parametrize("jitter_ms", [0, 1, 5])
+def test_a_missing_second_is_exact_in_a_call_that_begins_on_a_whole_second(jitter_ms):
+    for seed in SEEDS:
+        stamper = from_a_whole_second(jittered(random.Random(seed), jitter_ms))
+        [stream] = play(stamper, 400, missing=range(50, 100))
+
+        expected = {i: p for i, p in in_step(400).items() if i not in range(50, 100)}
+        assert expected == stream.positions, f"seed {seed}"
+
+
+def test_a_participant_who_comes_on_a_whole_second_is_in_place():
+    axis = Axis(ZERO_US)
+    early, late = Stream(axis), Stream(axis)
+    whole = next(i for i in range(100) if (ZERO_US + i * 5000) % US == 0) * 5000
+    for index in range(20):
+        early.feed(index, ZERO_US + index * PACKET_US)
+    for index in range(50):
+        late.feed(index, ZERO_US + whole + US + index * PACKET_US)
+
+    distance = (whole + US) / PACKET_US - late.positions[0] / SAMPLES
+    assert -0.5 <= distance <= 0.5
+
+
 def test_a_missing_second_is_right_within_a_packet_under_15_ms_of_jitter():
     for seed in SEEDS:
         [stream] = play(jittered(random.Random(seed), 15), 400, missing=range(200, 250))
@@ -275,10 +311,17 @@ def test_whatever_the_stamps_say_positions_never_decrease_and_every_packet_has_o
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32), begin=st.integers(60, 300), length=st.integers(3, 400))
-def test_any_hole_under_5_ms_of_jitter_is_exact(seed, begin, length):
+@given(
+    seed=st.integers(0, 2**32),
+    begin=st.integers(60, 300),
+    length=st.integers(3, 400),
+    is_round=st.booleans(),
+)
+def test_any_hole_under_5_ms_of_jitter_is_exact(seed, begin, length, is_round):
     missing = range(begin, begin + length)
-    [stream] = play(jittered(random.Random(seed), 5), begin + length + 100, missing=missing)
+    stamper = jittered(random.Random(seed), 5)
+    stamper = from_a_whole_second(stamper) if is_round else stamper
+    [stream] = play(stamper, begin + length + 100, missing=missing)
 
     assert all(index * SAMPLES == place for index, place in stream.positions.items())
 

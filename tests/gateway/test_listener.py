@@ -450,6 +450,9 @@ class Narrow:
     def missed(self) -> None:
         self.happened.append("missed")
 
+    def failed(self) -> None:
+        self.happened.append("failed")
+
 
 @on_uvloop
 async def test_the_door_decides_when_to_accept_and_who_has_a_slot(listening):
@@ -467,6 +470,38 @@ async def test_the_door_decides_when_to_accept_and_who_has_a_slot(listening):
     assert [None, "sessions"] == [each.shortage and each.shortage.name for each in slots]
 
     accepting.close()
+
+
+@on_uvloop
+async def test_a_connection_that_another_process_took_in_the_pause_is_told_as_missed(listening):
+    class Patient(Narrow):
+        def wait_s(self) -> float:
+            return 200 * super().wait_s()
+
+    door = Patient()
+    accepting = Listener(listening, lambda _: Visit(), None, 5, door)
+    accepting.start()
+    with dial(listening):
+        await until(lambda: bool(door.happened))
+        listening.accept()[0].close()
+        await until(lambda: "missed" in door.happened)
+
+    assert (["wait", "missed"], 0) == (door.happened, accepting.accepted)
+
+    accepting.close()
+
+
+@on_uvloop
+async def test_the_door_is_told_when_nothing_can_be_accepted(listening):
+    door = Narrow()
+    door.waits = 0
+    accepting = Listener(listening, lambda _: Visit(), None, 5, door)
+    with dial(listening), no_descriptors():
+        accepting.start()
+        await until(lambda: accepting.pauses == 1)
+        accepting.close()
+
+    assert ["go", "failed"] == door.happened
 
 
 @on_uvloop

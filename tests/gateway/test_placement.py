@@ -11,7 +11,6 @@ from gateway.placement import (
     FRESH_US,
     STEP_BACK_S,
     STEPS_MAX,
-    STEPS_MAX_FULL,
     Gate,
     Others,
     Table,
@@ -36,7 +35,6 @@ def join(tmp_path, listening):
     def make(row, listener=None):
         table = Table(tmp_path / "placement", (listener or listening).fileno())
         table._row = row
-        table._mine = table._rows[row : row + 1]
         tables.append(table)
         return table
 
@@ -61,10 +59,9 @@ def test_who_has_more_steps_back_and_in_the_end_accepts():
     assert [True] * STEPS_MAX + [False] == found
 
 
-def test_who_is_full_leaves_it_to_others_until_they_must_be_dead():
-    assert steps_back(1, STEPS_MAX_FULL - 1, Others(1, 900), is_full=True)
-    assert not steps_back(1, STEPS_MAX_FULL, Others(1, 900), is_full=True)
-    assert FRESH_US < STEPS_MAX_FULL * STEP_BACK_S * 1_000_000
+def test_who_is_full_leaves_it_to_others_as_long_as_there_are_any():
+    assert steps_back(1, 1_000_000, Others(1, 900), is_full=True)
+    assert not steps_back(1, 0, Others(), is_full=True)
 
 
 def test_a_hundred_calls_end_even_whoever_wakes_first():
@@ -101,9 +98,66 @@ def test_who_has_left_is_waited_for_by_nobody(join):
     other.write(0, is_accepting=True, now_us=NOW_US)
     assert Others(1, 0) == mine.others(NOW_US)
 
-    other._mine["beat_us"] = 0
+    other.write(0, is_accepting=False, now_us=0)
 
     assert Others() == mine.others(NOW_US)
+
+
+def test_a_gate_knows_whether_others_take_the_calls(join):
+    mine, other = join(0), join(1)
+    gate = Gate(mine)
+
+    assert not gate.others_accept(NOW_US)
+
+    other.write(9, is_accepting=True, now_us=NOW_US)
+
+    assert gate.others_accept(NOW_US)
+    assert not Gate().others_accept(NOW_US)
+
+
+def test_a_beat_from_before_the_machine_was_started_anew_is_none(join):
+    mine, other = join(0), join(1)
+    other.write(0, is_accepting=True, now_us=NOW_US + 3_600_000_000)
+
+    assert Others() == mine.others(NOW_US)
+
+
+def test_the_table_has_its_room_on_the_disk(tmp_path, join):
+    join(0)
+    found = os.stat(tmp_path / "placement")
+
+    assert found.st_size <= found.st_blocks * 512
+
+
+NO_ROOM = """
+import resource, sys
+from pathlib import Path
+from gateway.placement import Table, open_gate
+path, listener = Path(sys.argv[1]), int(sys.argv[2])
+if sys.argv[3] == "late":
+    gate = open_gate(path, listener)
+    gate.tell(1, is_accepting=True, now_us=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+if sys.argv[3] == "early":
+    gate = open_gate(path, listener)
+for _ in range(3):
+    gate.tell(2, is_accepting=True, now_us=2)
+print(gate.wait_s(9, is_full=True, now_us=2))
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+gate.tell(3, is_accepting=True, now_us=3)
+gate.close()
+"""
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_disk_that_takes_nothing_costs_the_table_and_not_the_process(tmp_path, listening, when):
+    line = [sys.executable, "-c", NO_ROOM, str(tmp_path / "placement"), str(listening.fileno())]
+    run = subprocess.run(
+        [*line, when], pass_fds=[listening.fileno()], capture_output=True, text=True, check=False
+    )
+
+    assert (0, "0.0\n") == (run.returncode, run.stdout)
+    assert 1 == run.stderr.count("calls are not shared evenly")
 
 
 CLAIM = """

@@ -144,6 +144,16 @@ def test_packets_without_stamps_follow_each_other_from_the_wall_clock_on():
     assert line.now_us == unpack(line.frames(FrameKind.OPEN, 1)[0].payload, StreamOpen).zero_us
 
 
+def test_a_first_stamp_of_the_far_future_is_no_beginning():
+    line = Line()
+    line.say(acs.audio(CALLER, acs.pcm(0), "2099-01-01T00:00:00.000Z"), *second(first=1))
+
+    assert line.now_us == unpack(line.frames(FrameKind.OPEN, 1)[0].payload, StreamOpen).zero_us
+    assert [index * 320 for index in range(50)] == [
+        frame.position for frame in line.frames(FrameKind.AUDIO)[:50]
+    ]
+
+
 def test_a_packet_that_waits_for_the_next_ones_word_is_placed_before_it():
     line = Line()
     line.say(*second(packets=60))

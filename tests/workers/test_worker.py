@@ -363,7 +363,7 @@ class Rounds:
         return len(self.times) <= self.pieces
 
 
-@pytest.mark.parametrize(("pieces", "rounds"), [(0, 2), (5, 6)])
+@pytest.mark.parametrize(("pieces", "rounds"), [(0, 3), (5, 6)])
 def test_worker_without_gateways_leaves_when_nothing_is_due(pieces, rounds):
     work = Rounds(pieces)
 
@@ -379,6 +379,20 @@ def test_worker_without_gateways_that_is_replaced_leaves_what_waits():
     worker.run()
 
     assert "" == worker.not_ready
+
+
+def test_worker_without_gateways_looks_once_more_for_what_is_due_in_a_drain():
+    told = []
+
+    def turn(now_us, is_draining):
+        told.append(is_draining)
+        worker.drain()  # as a signal does, after the look
+        return False
+
+    worker = RoundsWorker(turn, idle_s=0)
+    worker.run()
+
+    assert [False, True] == told
 
 
 def test_worker_without_gateways_reports_at_once_and_at_the_end():

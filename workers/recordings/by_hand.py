@@ -22,6 +22,7 @@ def finish_by_hand(folder: Path) -> Iterator[tuple[Path, Manifest | str]]:
     Yields each with its manifest, or with the reason for there being no new one. Recordings that
     are in use by other processes keep the sessions that are open.
     """
+    folder = folder.absolute()
     recordings = _recordings_of(folder)
     with _is_unused(recordings.parent if recordings else None) as force:
         if (folder / MANIFEST).exists() or (folder / STREAMS).is_dir():
@@ -58,7 +59,6 @@ def _finish(
 
 def _recordings_of(folder: Path) -> Path | None:
     """The folder of all recordings that DIR has, or is part of."""
-    folder = folder.absolute()
     inside = Layout(folder).recordings
     if inside.is_dir():
         return inside

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import msgspec
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,7 @@ from workers.recordings.folder import recording_folders
 from workers.recordings.manifest import Manifest, Track, TrackGap, read_manifest
 
 _US = 1_000_000
+_ID_CHARS_MAX = 64
 
 
 class Row(NamedTuple):
@@ -37,13 +39,13 @@ def list_rows(recordings: Path) -> list[Row]:
 def print_rows(rows: list[Row], *, as_json: bool) -> None:
     """A table, or one JSON array."""
     if as_json:
-        lines = (msgspec.json.encode(row._asdict()).decode() for row in rows)
-        sys.stdout.write("[" + ",\n ".join(lines) + "]\n")
+        lines = (msgspec.json.encode(row._asdict()) for row in rows)
+        click.echo(b"[" + b",\n ".join(lines) + b"]")  # bytes: UTF-8, whatever the terminal is
         return
     table = Table("call", "state", "started", "duration", "tracks", "revision", box=None)
     for row in rows:
         table.add_row(
-            escape(_printable(row.call_id or row.folder)),
+            escape(_cropped(_printable(row.call_id or row.folder))),
             row.state,
             row.started_at or "-",
             "-" if row.duration_us is None else _clock(row.duration_us),
@@ -159,5 +161,10 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+def _cropped(text: str) -> str:
+    """An id may have 4,000 characters; a table must not."""
+    return text if len(text) <= _ID_CHARS_MAX else f"{text[: _ID_CHARS_MAX - 1]}…"
+
+
 def _print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    click.echo(msgspec.json.encode(value))

@@ -1,5 +1,6 @@
 import fcntl
 import os
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,18 @@ def test_one_recording_is_finished_alone(data):
     ((path, outcome),) = finish_by_hand(folder)
     assert (folder, "incomplete") == (path, outcome.state)
     assert ["incomplete", "open", "complete"] == states(data)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_may_be_given_from_where_one_is(data, monkeypatch, inside):
+    folder = find_folder(data / "recordings", "cut")
+    monkeypatch.chdir(folder if inside else data)
+    given = Path() if inside else folder.relative_to(data)
+
+    ((path, outcome),) = finish_by_hand(given)
+
+    assert folder == path
+    assert "incomplete" == outcome.state
 
 
 def test_a_copy_of_a_recording_can_be_finished_anywhere(data, tmp_path):
