@@ -68,8 +68,11 @@ def perform(order: Order, data: Path | None, verify_s: float, *, as_json: bool) 
     if not as_json:
         click.echo(run_table(facts))
     if run.lateness.is_generator_limited:
-        _say("packets were sent late by this process, not by the server: the generator was the "
-             "limit; use fewer calls or a faster machine")  # fmt: skip
+        click.echo(
+            "Warning: packets were sent late by this process, not by the server: the generator was "
+            "the limit; use fewer calls or a faster machine",
+            err=True,
+        )
     is_right = all(outcome.end is End.DONE for outcome in outcomes)
     if data is not None:
         is_right = _check(run, outcomes, data, verify_s, facts, as_json=as_json) and is_right

@@ -17,6 +17,7 @@ from workers.recordings.tracks import TrackPlan
 _METADATA = "audio_metadata"
 _TRANSCRIPTION = "transcription_metadata"
 _BAD = "bad_packet"
+_TOO_MANY_STREAMS = "too_many_streams"
 _NO_EVENTS = frozenset((_METADATA, _TRANSCRIPTION, _BAD))
 
 
@@ -59,8 +60,14 @@ def _state(contents: Contents, pieces: list[Piece]) -> State:
         and all(piece.stream.closed is not None and piece.facts.is_whole for piece in pieces)
         and all(piece.facts.end == piece.stream.end for piece in pieces)
         and all(session.has_every_event for session in contents.sessions)
+        and not any(_was_too_wide(session) for session in contents.sessions)
     )
     return "complete" if whole else "incomplete"
+
+
+def _was_too_wide(session: SessionContents) -> bool:
+    """Whether there were more streams than a gateway keeps: audio was received and left out."""
+    return session.closed is not None and _TOO_MANY_STREAMS in session.closed.bad_packets
 
 
 def _track(plan: TrackPlan, zero_us: int, start: Fraction, sha256: str) -> Track:

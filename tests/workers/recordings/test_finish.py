@@ -232,6 +232,18 @@ def test_a_frame_that_is_missing_makes_a_recording_incomplete(recordings, source
     assert ("incomplete", "damaged") == (made.state, made.tracks[0].gaps[0].cause)
 
 
+def test_audio_of_more_streams_than_a_gateway_keeps_makes_a_recording_incomplete(
+    recordings, source
+):
+    voices = {"anna": source.tone(320)}
+    source.record(
+        recordings,
+        source.one_session(source.Session(1), voices, bad_packets={"too_many_streams": 3}),
+    )
+
+    assert "incomplete" == finish(recordings).state
+
+
 def test_an_event_that_is_missing_makes_a_recording_incomplete(recordings, source):
     session = source.Session(5)
     events = [session.event(0, "dtmf"), session.event(2, "dtmf")]
