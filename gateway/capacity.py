@@ -5,6 +5,7 @@ said which call it is. Between the two nobody else can take the slot.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 #: Descriptors that are not for connections: the listening socket, the bus, the log, certificates.
@@ -33,6 +34,11 @@ class Shortage(NamedTuple):
 
     name: str
     reason: str
+    retry_after_s: int = RETRY_AFTER_S
+
+
+#: Of the process's time.
+STOPPING = Shortage("stopping", "the server stops", 1)
 
 
 class Slot:
@@ -50,6 +56,7 @@ class Slot:
         if capacity is not None:
             capacity.connections -= 1
             capacity.slots -= self.shortage is None
+            capacity.on_release()
 
 
 #: For who counts nothing.
@@ -59,8 +66,12 @@ UNLIMITED = Slot(None)
 class Capacity:
     """What the process has room for. Whoever measures writes the figures."""
 
-    def __init__(self, limits: CapacityLimits) -> None:
+    def __init__(
+        self, limits: CapacityLimits, on_release: Callable[[], object] = lambda: None
+    ) -> None:
+        """`on_release()` is called when a connection is gone, and its slot with it."""
         self.limits = limits
+        self.on_release = on_release
         #: Connections with a slot, and all that there are.
         self.slots = 0
         self.connections = 0
@@ -71,6 +82,13 @@ class Capacity:
         self.lag_ms = 0.0
         self._late = 0
         self._is_late = False
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there is not even a descriptor to refuse with: half of the reserve is gone."""
+        descriptors_max = self.limits.descriptors_max
+        spare = min(DESCRIPTORS_RESERVED, descriptors_max) // 2
+        return 0 < descriptors_max <= self.connections - spare
 
     def take(self, log_refuses: str = "") -> Slot:
         """For a connection that was accepted just now. `log_refuses`: why the log wants no more."""

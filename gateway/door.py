@@ -12,21 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.admission import Refusal
-from gateway.capacity import (
-    DESCRIPTORS_RESERVED,
-    RETRY_AFTER_S,
-    Capacity,
-    CapacityLimits,
-    Shortage,
-    Slot,
-)
+from gateway.capacity import DESCRIPTORS_RESERVED, Capacity, CapacityLimits, Shortage, Slot
 from gateway.placement import Gate
 
 MEASURE_S = 0.1
+#: How long nothing is accepted where not even a refusal has a descriptor.
+CROWDED_S = 0.1
 #: Memory is looked at with every so many measures.
 _MEMORY_EVERY = 5
 #: Refusals that are logged one by one; of those beyond it the log has the number.
-LINES_A_SECOND_MAX = 100
+LINES_A_SECOND_MAX = 10
 _STATM = Path("/proc/self/statm")
 _MEMINFO = Path("/proc/meminfo")
 
@@ -38,10 +33,11 @@ class SharedDoor:
 
     def __init__(self, limits: CapacityLimits, gate: Gate, log_refuses: Callable[[], str]) -> None:
         """`log_refuses()` says why the log wants no new calls; empty where it does."""
-        self.capacity = Capacity(limits)
+        self.capacity = Capacity(limits, self._tell)
         self.gate = gate
         #: No new calls are wanted, whatever room there is.
         self.is_closing = False
+        self._is_failing = False
         self._log_refuses = log_refuses
         self._due_s = time.monotonic() + MEASURE_S
         self._measures = 0
@@ -54,21 +50,42 @@ class SharedDoor:
         """Why a new call would be refused now."""
         return self.capacity.shortage(self._log_refuses())
 
+    @property
+    def is_accepting(self) -> bool:
+        """Whether a new call would be taken now, by this process."""
+        return not self.is_closing and not self._is_failing and self.shortage is None
+
+    @property
+    def fault(self) -> str:
+        """Why no call comes in here, through no other process on the socket either; else empty."""
+        shortage = self.shortage
+        if shortage is None or self.gate.others_accept(_now_us()):
+            return ""
+        return f"takes no new calls: {shortage.reason}"
+
     def wait_s(self) -> float:
         """Seconds to leave the next connection to another process; 0: accept it."""
+        if self.capacity.is_crowded:
+            return CROWDED_S
         is_full = self.shortage is not None
         return self.gate.wait_s(self.capacity.slots, is_full=is_full, now_us=_now_us())
 
     def take(self) -> Slot:
         """A connection was accepted: its slot."""
         slot = self.capacity.take(self._log_refuses())
+        self._is_failing = False
         self.gate.accepted()
         self._tell()
         return slot
 
     def missed(self) -> None:
-        """There was none to accept: somebody else was faster."""
+        """There is none to accept: somebody else was faster."""
         self.gate.missed()
+
+    def failed(self) -> None:
+        """None can be accepted for now: who is full shall not wait for this process."""
+        self._is_failing = True
+        self._tell()
 
     def refuse(self, call_id: str, shortage: Shortage) -> Refusal:
         """The answer to a call without a slot; counted, and logged."""
@@ -81,7 +98,7 @@ class SharedDoor:
             logger.warning("call %s was refused: %s", call_id, shortage.reason)
         else:
             self._unsaid += 1
-        return Refusal(503, shortage.reason, (("Retry-After", str(RETRY_AFTER_S)),))
+        return Refusal(503, shortage.reason, (("Retry-After", str(shortage.retry_after_s)),))
 
     def measure(self) -> None:
         """Every `MEASURE_S`: how late the loop is, how much memory there is; tell the others."""
@@ -102,8 +119,8 @@ class SharedDoor:
         self.gate.close()
 
     def _tell(self) -> None:
-        is_accepting = not self.is_closing and self.shortage is None
-        self.gate.tell(self.capacity.slots, is_accepting=is_accepting, now_us=_now_us())
+        calls, is_accepting = self.capacity.slots, self.is_accepting
+        self.gate.tell(calls, is_accepting=is_accepting, now_us=_now_us())
 
 
 def descriptors_max() -> int:

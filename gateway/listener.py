@@ -6,6 +6,7 @@ backlog into whichever process wakes first.
 
 import asyncio
 import logging
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -62,7 +63,10 @@ class Door(Protocol):
         """One was accepted: what it has."""
 
     def missed(self) -> None:
-        """There was none to accept."""
+        """There is none to accept, or no longer."""
+
+    def failed(self) -> None:
+        """One cannot be accepted for now."""
 
 
 class OpenDoor:
@@ -77,6 +81,9 @@ class OpenDoor:
         return UNLIMITED
 
     def missed(self) -> None:
+        """Nothing to remember."""
+
+    def failed(self) -> None:
         """Nothing to remember."""
 
 
@@ -146,6 +153,7 @@ class Listener:
                 logger.error("connections cannot be accepted, trying again: %s", fault.strerror)
             self._is_short = True
             self.pauses += 1
+            self._door.failed()
             self._pause(PAUSE_S)
             return
         self._is_short = False
@@ -159,8 +167,17 @@ class Listener:
         self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        if self._is_open:
-            self._loop.add_reader(self._listener.fileno(), self._accept)
+        if not self._is_open:
+            return
+        if not self._is_dialled():
+            self._door.missed()
+        self._loop.add_reader(self._listener.fileno(), self._accept)
+
+    def _is_dialled(self) -> bool:
+        """Whether a connection waits, as one did before the pause."""
+        waiting = select.poll()
+        waiting.register(self._listener.fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
 
     async def _connect(self, connection: socket.socket, slot: Slot) -> None:
         try:

@@ -41,8 +41,10 @@ def _door(server: "Server") -> Iterator[Series]:
     yield _one("slots", "gauge", "Connections that have room here.", capacity.slots)
     text = "Calls that one process may have; 0: any number."
     yield _one("sessions_max", "gauge", text, capacity.limits.sessions_max)
-    text = "Calls refused for want of room, by what there was too little of."
-    for name in ("sessions", "descriptors", "memory", "lag", "log"):
+    text = "Whether this process takes new calls; where not, others on its socket may."
+    yield _one("accepting", "gauge", text, float(server.door.is_accepting))
+    text = "Calls refused, by what there was too little of."
+    for name in ("sessions", "descriptors", "memory", "lag", "log", "stopping"):
         count = capacity.refused[name]
         yield _one("refused_calls", "counter", text, count, reason=name)
     yield _one("memory_bytes", "gauge", "Memory of the process.", capacity.memory_bytes)

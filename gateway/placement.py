@@ -5,10 +5,12 @@ Who has clearly more than the least loaded one steps back for a moment. Nobody w
 nobody waits for a process that is dead, hangs or is full.
 """
 
+import errno
 import fcntl
 import logging
 import mmap
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +24,9 @@ FRESH_US = 500_000
 #: So many calls more than the least loaded process are even.
 EVEN_CALLS = 2
 STEP_BACK_S = 0.005
-#: A process with room accepts after so many steps back; one that is full leaves it to others for
-#: longer than it takes until a dead one's row is stale.
+#: A process with room accepts after so many steps back; one that is full leaves it to others for as
+#: long as there are any: the row of one that dies or hangs is soon stale.
 STEPS_MAX = 10
-STEPS_MAX_FULL = 150
 
 logger = logging.getLogger(__name__)
 
@@ -45,28 +46,34 @@ def steps_back(calls: int, steps: int, others: Others, *, is_full: bool) -> bool
     """
     if not others.processes:
         return False
-    if is_full:
-        return steps < STEPS_MAX_FULL
-    return calls > others.least_calls + EVEN_CALLS and steps < STEPS_MAX
+    return is_full or (calls > others.least_calls + EVEN_CALLS and steps < STEPS_MAX)
 
 
 class Table:
-    """The shell: a file that is mapped, and a row that is ours while its lock is held."""
+    """The shell: a file that is mapped, and a row that is ours while its lock is held.
+
+    Rows are read from the map and never stored into it: where a disk is full or fails, that would
+    be a SIGBUS and the end of the process. A write says so instead.
+    """
 
     def __init__(self, path: Path, listener: int) -> None:
         """`listener`: descriptor of the listening socket. Raises OSError."""
         self._socket = os.fstat(listener).st_ino
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(self._file).st_size < ROWS * ROW.itemsize:
-                os.ftruncate(self._file, ROWS * ROW.itemsize)
+            self._fill()
             self._row = self._claim()
-            self._map = mmap.mmap(self._file, ROWS * ROW.itemsize)
+            self._map = mmap.mmap(self._file, ROWS * ROW.itemsize, prot=mmap.PROT_READ)
         except BaseException:
             os.close(self._file)
             raise
         self._rows = np.frombuffer(self._map, ROW)
-        self._mine = self._rows[self._row : self._row + 1]
+
+    def _fill(self) -> None:
+        """Give the file its room on the disk. A row that this wipes is soon written anew."""
+        size, whole = os.fstat(self._file).st_size, ROWS * ROW.itemsize
+        if size < whole and os.pwrite(self._file, bytes(whole - size), size) < whole - size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _claim(self) -> int:
         """A row that no living process has: the kernel drops the lock with the process."""
@@ -81,12 +88,13 @@ class Table:
         raise OSError(f"all {ROWS} rows are taken")
 
     def write(self, calls: int, *, is_accepting: bool, now_us: int) -> None:
-        """Tell the others. Each member is one store of the machine: nobody reads half of it."""
-        mine = self._mine
-        mine["socket"] = self._socket
-        mine["calls"] = calls
-        mine["accepting"] = is_accepting
-        mine["beat_us"] = now_us
+        """Tell the others. Raises OSError; then they soon take us for dead.
+
+        Members are aligned words, which nobody reads half; a row that is read between two of them
+        costs one decision that could have been better.
+        """
+        row = np.array([(self._socket, now_us, is_accepting, calls)], ROW).tobytes()
+        os.pwrite(self._file, row, self._row * ROW.itemsize)
 
     def others(self, now_us: int) -> Others:
         """Those on the same socket that accept and have written lately."""
@@ -102,9 +110,9 @@ class Table:
 
     def close(self) -> None:
         """Leave the row to whoever comes next."""
-        self._mine["beat_us"] = 0
-        self._mine["accepting"] = 0
-        del self._mine, self._rows
+        with suppress(OSError):
+            self.write(0, is_accepting=False, now_us=0)
+        del self._rows
         self._map.close()
         os.close(self._file)
 
@@ -115,6 +123,8 @@ class Gate:
     def __init__(self, table: Table | None = None) -> None:
         self._table = table
         self._steps = 0
+        #: The last write of our row failed, and was logged.
+        self._is_mute = False
         #: Times that a connection was left to others, and that it was accepted after all.
         self.step_backs = 0
         self.insisted = 0
@@ -135,13 +145,25 @@ class Gate:
         self._steps = 0
 
     def missed(self) -> None:
-        """Another process was faster, as it should be."""
+        """Nobody dials any more: another process was faster, as it should be."""
         self._steps = 0
+
+    def others_accept(self, now_us: int) -> bool:
+        """Whether another process on the socket takes the calls that this one does not."""
+        return self._table is not None and bool(self._table.others(now_us).processes)
 
     def tell(self, calls: int, *, is_accepting: bool, now_us: int) -> None:
         """Write our row: at every change, and several times a second."""
-        if self._table is not None:
+        if self._table is None:
+            return
+        try:
             self._table.write(calls, is_accepting=is_accepting, now_us=now_us)
+        except OSError as fault:
+            if not self._is_mute:
+                logger.error("calls are not shared evenly for now: %s", fault)
+            self._is_mute = True
+        else:
+            self._is_mute = False
 
     def close(self) -> None:
         """Take no part any more."""

@@ -22,7 +22,7 @@ from gateway import metrics, systemd
 from gateway.admission import Refusal, UpgradeRequest, admit
 from gateway.bus.rendezvous import Endpoint, remove_dead_endpoints
 from gateway.bus.zmq import ZmqHub
-from gateway.capacity import CapacityLimits
+from gateway.capacity import STOPPING, CapacityLimits
 from gateway.catch_up import Read
 from gateway.clock import Clock
 from gateway.config import Config
@@ -251,7 +251,7 @@ class Server:
         if isinstance(admitted, Refusal):
             return admitted
         if self._ending.refuses:
-            return Refusal(503, "the server stops", (("Retry-After", "1"),))
+            return self.door.refuse(admitted.call_id, STOPPING)
         if request.shortage is not None:
             return self.door.refuse(admitted.call_id, request.shortage)
         self._sessions_opened += 1
@@ -347,8 +347,7 @@ class Server:
         """Why no calls should come here now; empty where they may."""
         if self.log is not None and self.log.reason:
             return self.log.reason
-        shortage = self.door.shortage
-        return f"takes no new calls: {shortage.reason}" if shortage is not None else ""
+        return self.door.fault
 
     def _publish(self) -> None:
         reason = "draining" if self._ending.has_begun else self._fault()
