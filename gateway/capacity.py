@@ -44,19 +44,26 @@ STOPPING = Shortage("stopping", "the server stops", 1)
 class Slot:
     """One connection's claim. `shortage` says why it has none; `release` it when it is gone."""
 
-    __slots__ = ("_capacity", "shortage")
+    __slots__ = ("_capacity", "_holds", "shortage")
 
     def __init__(self, capacity: "Capacity | None", shortage: Shortage | None = None) -> None:
         self._capacity = capacity
         self.shortage = shortage
+        self._holds = shortage is None
+
+    def give_up(self) -> None:
+        """The connection is no call's; it is still there."""
+        if self._capacity is not None:
+            self._capacity.slots -= self._holds
+            self._holds = False
+            self._capacity.on_release()
 
     def release(self) -> None:
         """Give it back; more than once does no harm."""
-        capacity, self._capacity = self._capacity, None
-        if capacity is not None:
-            capacity.connections -= 1
-            capacity.slots -= self.shortage is None
-            capacity.on_release()
+        if self._capacity is not None:
+            self._capacity.connections -= 1
+            self.give_up()
+            self._capacity = None
 
 
 #: For who counts nothing.

@@ -173,8 +173,7 @@ class MediaSocket(asyncio.Protocol):
                 return
             at = end
 
-    #: What the loop read. One function, because a call costs.
-    data_received = feed
+    data_received = feed  # what the loop read; a call costs
 
     def _take(self, piece: bytes | bytearray) -> None:
         """Hand over one frame, or the head of one that fails."""
@@ -307,6 +306,7 @@ class MediaSocket(asyncio.Protocol):
     def _answer(self, refusal: Refusal) -> None:
         """A short HTTP answer, and the end."""
         self._front.counters.refused[str(refusal.status)] += 1
+        self._slot.give_up()
         self._is_deaf = True
         self._deadline_s = time.monotonic() + self._front.limits.close_s
         body = f"{refusal.reason}\n".encode()

@@ -40,6 +40,20 @@ def test_a_slot_is_given_back_once():
     assert "sessions" == capacity.take().shortage.name
 
 
+def test_a_connection_that_is_no_call_gives_its_slot_up_and_stays():
+    capacity = Capacity(CapacityLimits(sessions_max=1))
+    other = capacity.take()
+    other.give_up()
+    other.give_up()
+
+    assert (0, 1) == (capacity.slots, capacity.connections)
+
+    assert None is capacity.take().shortage
+    other.release()
+
+    assert (1, 1) == (capacity.slots, capacity.connections)
+
+
 def test_connections_without_a_slot_take_descriptors_all_the_same():
     capacity = Capacity(CapacityLimits(sessions_max=1, descriptors_max=3))
 
