@@ -4,6 +4,7 @@ Who reads, and where that may wait for a disk, is handed in. What is delivered t
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from gateway.bus.base import Sent
 from gateway.links import Link, Send
@@ -24,6 +25,17 @@ RunRead = Callable[[Read, Callable[[list[Tick] | None], None]], None]
 REPLAYED = int(BatchFlag.REPLAYED)
 
 
+class _Begun(NamedTuple):
+    """How things were when a read began."""
+
+    cursor: Cursor
+    #: Nothing had been read with the cursor.
+    is_fresh: bool
+    #: The first tick that was in memory alone.
+    written: int
+    sync_errors: int
+
+
 class CatchUp:
     """Where the delivery of one log (`source`; None: our own) to one link stands.
 
@@ -31,7 +43,17 @@ class CatchUp:
     not been delivered; `greeted` says that the OPENs have been sent.
     """
 
-    __slots__ = ("_cursor", "greeted", "is_reading", "link", "next", "sessions", "source", "ticks")
+    __slots__ = (
+        "_cursor",
+        "greeted",
+        "is_fresh",
+        "is_reading",
+        "link",
+        "next",
+        "sessions",
+        "source",
+        "ticks",
+    )
 
     def __init__(self, source: Adopted | None, link: Link) -> None:
         self.source = source
@@ -40,6 +62,8 @@ class CatchUp:
         self.next = 0
         self.greeted = False
         self.is_reading = False
+        #: Nothing has been read with the present cursor.
+        self.is_fresh = True
         #: Read and not yet sent, oldest first.
         self.ticks: list[Tick] = []
         self._cursor: Cursor | None = None
@@ -59,6 +83,7 @@ class CatchUp:
             if source is None:
                 raise AssertionError("a catch-up needs a log")
             self._cursor = source.cursor(self.next)
+            self.is_fresh = True
         return self._cursor
 
     def reads(self, cursor: Cursor) -> bool:
@@ -149,28 +174,45 @@ class CatchUps:
         # Taken before the read: what it does not find below is not to be found at all.
         written = self._written_up_to(tick)
         cursor = catch_up.cursor(self._log)
+        begun = _Begun(cursor, catch_up.is_fresh, written, self._sync_errors())
+        catch_up.is_fresh = False
         self._run_read(
-            lambda: cursor.read(READ_BYTES),
-            lambda ticks: self._has_read(catch_up, cursor, ticks, written),
+            lambda: cursor.read(READ_BYTES), lambda ticks: self._has_read(catch_up, ticks, begun)
         )
 
-    def _has_read(
-        self, catch_up: CatchUp, cursor: Cursor, ticks: list[Tick] | None, written: int
-    ) -> None:
+    def _has_read(self, catch_up: CatchUp, ticks: list[Tick] | None, begun: _Begun) -> None:
         """Ticks have come from the disk; None where it failed, and is asked again."""
         catch_up.is_reading = False
-        if not catch_up.reads(cursor):
+        if not catch_up.reads(begun.cursor):
             return  # a session has joined that needs older ones
         if ticks is None:
             catch_up.restart()
-        elif ticks:
-            catch_up.ticks = [read for read in ticks if read.number >= catch_up.next]
-        elif catch_up.source is not None:
-            catch_up.next = catch_up.source.last + 1
-        elif catch_up.next < (written := min(written, self._written_up_to(written))):
-            # Damaged: go on behind it.
-            catch_up.next = written
+            return
+        found = [read for read in ticks if read.number >= catch_up.next]
+        written = min(begun.written, self._written_up_to(begun.written))
+        first = found[0].number if found else written
+        if catch_up.source is not None:
+            catch_up.ticks = found
+            if not ticks:
+                catch_up.next = catch_up.source.last + 1
+        elif first > catch_up.next and not (written > catch_up.next and self._is_sure(begun)):
             catch_up.restart()
+        elif found:
+            catch_up.ticks = found
+        elif not ticks and first > catch_up.next:
+            catch_up.next = first
+            catch_up.restart()
+
+    def _is_sure(self, begun: _Begun) -> bool:
+        """Whether what a read has not found on disk is nowhere: damaged.
+
+        What a failed sync may have lost is written again: it is in no file for a while, and then
+        may lie behind a cursor that has passed its place.
+        """
+        return begun.is_fresh and begun.sync_errors == self._sync_errors()
+
+    def _sync_errors(self) -> int:
+        return self._log.sync_errors if self._log else 0
 
     def _written_up_to(self, otherwise: int) -> int:
         """The first tick that is in memory alone. It goes back when a sync fails."""

@@ -34,11 +34,14 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """A `Consumer` of batches that makes recordings. `counters` are plain integers."""
 
-    def __init__(self, recordings: Path, settings: RecordingSettings) -> None:
+    def __init__(
+        self, recordings: Path, settings: RecordingSettings, *, threads: bool = True
+    ) -> None:
+        """Without `threads` whoever made it calls `write_next`, as a thread of its own would."""
         self.counters = RecorderCounters()
         self._gather_us = round(settings.gather_s * 1e6)
         files = StreamFiles(recordings, self.counters, sync=settings.durability == "power")
-        self._writer = _Writer(files, self.counters)
+        self._writer = _Writer(files, self.counters, threads=threads)
         self._spare: list[Bytes] = []
         self._gather = self._new_gather()
         self._waiting: deque[Gather] = deque()  # handed to the writer, the oldest first
@@ -97,6 +100,10 @@ class Recorder:
         self._collect()
         self._writer.report(now_us)
 
+    def write_next(self) -> bool:
+        """Make the oldest gather that waits safe. False: none does, or the disk refuses it."""
+        return self._writer.write_next()
+
     def _seal(self) -> None:
         if not self._gather.is_empty:
             self._waiting.append(self._gather)
@@ -119,7 +126,8 @@ class Recorder:
 class _Writer:
     """The thread that makes gathers safe, in order, each for as long as the disk refuses it."""
 
-    def __init__(self, files: StreamFiles, counters: RecorderCounters) -> None:
+    def __init__(self, files: StreamFiles, counters: RecorderCounters, *, threads: bool) -> None:
+        self._has_thread = threads
         self._files = files
         self._counters = counters
         self._changed = threading.Condition()
@@ -131,7 +139,8 @@ class _Writer:
         self._began_s: float | None = None
         self._reported_us: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
+        if threads:
+            self._thread.start()
 
     def put(self, gather: Gather) -> None:
         with self._changed:
@@ -156,7 +165,11 @@ class _Writer:
         with self._changed:
             self._is_closing = True
             self._changed.notify()
-        self._thread.join()
+        if self._has_thread:
+            self._thread.join()
+        else:
+            while self.write_next():
+                pass
 
     def report(self, now_us: int) -> None:
         """One log line a minute for each kind of storage error."""
@@ -176,13 +189,16 @@ class _Writer:
                 times,
             )
 
+    def write_next(self) -> bool:
+        with self._changed:
+            gather = self._todo[0] if self._todo else None
+        return gather is not None and self._try(gather)
+
     def _run(self) -> None:
         try:
             while (gather := self._next()) is not None:
                 if not self._write(gather):
                     return
-                with self._changed:
-                    self._todo.popleft()
         except BaseException as fault:  # handed to the loop, which ends the process
             with self._changed:
                 self._broken = fault
@@ -196,23 +212,28 @@ class _Writer:
     def _write(self, gather: Gather) -> bool:
         """Until it is safe; False when we are to end and the disk still refuses."""
         delay_s = _RETRY_S_MIN
-        while True:
-            self._began_s = time.monotonic()
-            try:
-                self._files.write(gather)
-            except OSError as fault:
-                self._note(fault)
-            else:
-                self._count(gather)
-                self._fault = ""
-                return True
-            finally:
-                self._began_s = None
+        while not self._try(gather):
             with self._changed:
                 if self._is_closing:
                     return False
                 self._changed.wait_for(lambda: self._is_closing, delay_s)
             delay_s = min(2 * delay_s, _RETRY_S_MAX)
+        return True
+
+    def _try(self, gather: Gather) -> bool:
+        self._began_s = time.monotonic()
+        try:
+            self._files.write(gather)
+        except OSError as fault:
+            self._note(fault)
+            return False
+        finally:
+            self._began_s = None
+        self._count(gather)
+        self._fault = ""
+        with self._changed:
+            self._todo.popleft()
+        return True
 
     def _note(self, fault: OSError) -> None:
         kind = errno.errorcode.get(fault.errno or 0, type(fault).__name__)

@@ -3,8 +3,7 @@
 import errno
 import logging
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,10 +39,12 @@ class Segments:
         places: Sequence[Place],
         syncer: Syncer,
         limits: LogLimits,
+        clock: Callable[[], float],
     ) -> None:
         self._guard = guard
         self._places = places
         self._syncer = syncer
+        self._clock = clock
         self._bytes_max = limits.bytes_max
         self._opens = Opens()
         self._number = 0
@@ -106,10 +107,10 @@ class Segments:
 
     def _refused(self, place: Place, fault: OSError) -> None:
         self._fault = fault
-        place.refused(fault, time.monotonic())
+        place.refused(fault, self._clock())
 
     def _append(self, segment: Segment, record: Sequence[bytes], tick: Tick) -> bool:
-        if not segment.place.may_try(time.monotonic()):
+        if not segment.place.may_try(self._clock()):
             return False
         before = segment.size
         try:
@@ -125,7 +126,7 @@ class Segments:
         ticks = (tick,) if tick.snapshot else (self._opens.before(tick), tick)
         for place in self._places:
             is_full = place.fault is not None and place.fault.errno in _NO_ROOM
-            if not (is_full if spend else place.may_try(time.monotonic())):
+            if not (is_full if spend else place.may_try(self._clock())):
                 continue
             self._number += 1
             try:

@@ -31,6 +31,7 @@ class Syncer:
         sync_ms: int,
         *,
         power: bool,
+        clock: Callable[[], float],
     ) -> None:
         """`on_failure` is called with the guard held: a sync of that segment has failed."""
         self.power = power
@@ -49,6 +50,7 @@ class Syncer:
         self._places = places
         self._on_failure = on_failure
         self._sync_s = sync_ms / 1000
+        self._clock = clock
         self._open: list[Segment] = []
         self._gone: deque[Path] = deque()
         self._dirty = threading.Event()
@@ -85,18 +87,22 @@ class Syncer:
             self._dirty.wait(LOOK_S)
             self._dirty.clear()
             is_last = self._stopping.is_set()
-            self._delete()
-            with self._guard:
-                segments = tuple(self._open)
-            for segment in segments:
-                self._sync(segment)
-            self._look()
+            self.turn()
             self.cpu_s = time.thread_time()
             self._stopping.wait(self._sync_s)
 
+    def turn(self) -> None:
+        """Delete what is due, sync what was written. For its thread, or for who has none."""
+        self._delete()
+        with self._guard:
+            segments = tuple(self._open)
+        for segment in segments:
+            self._sync(segment)
+        self._look()
+
     def _look(self) -> None:
         """See what room there is, on each file system once."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
@@ -118,7 +124,7 @@ class Syncer:
             is_finished = segment is not self.present
             size, last = segment.size, segment.last
         if self.power and not segment.is_poisoned and segment.synced_size < size:
-            self.busy_since_s = time.monotonic()
+            self.busy_since_s = self._clock()
             try:
                 self._make_safe(segment)
             except OSError as fault:
@@ -151,7 +157,7 @@ class Syncer:
         self.errors += 1
         self.fault = fault.strerror or str(fault)
         logger.error("log: cannot sync: %s; what was not safe is written again", fault)
-        segment.place.refused(fault, time.monotonic())
+        segment.place.refused(fault, self._clock())
         with self._guard:
             self._on_failure(segment)
         self._dirty.set()

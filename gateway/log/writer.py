@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.log.folder import remove_log
@@ -44,11 +44,16 @@ class Log:
         power: bool,
         limits: LogLimits | None = None,
         further: Sequence[Path] = (),
+        clock: Callable[[], float] = time.monotonic,
+        threads: bool = True,
     ) -> None:
         """`power`: sync what was written every `sync_ms`. `further`: other parents, in order.
 
-        Raises OSError where no folder can be made.
+        Without `threads` whoever made it calls `write_next` and `sync_next` by a `clock` of its
+        own, in s. Raises OSError where no folder can be made.
         """
+        self._clock = clock
+        self._has_threads = threads
         self.limits = limits or LogLimits()
         parents = (parent, *further)
         self._places = [Place(each, boot_id, self.limits.reserve_bytes) for each in parents]
@@ -61,9 +66,15 @@ class Log:
         self._is_closing = False
         self._busy_since_s: float | None = None
         self._syncer = Syncer(
-            self._changed, self._retained, self._places, self._poisoned, sync_ms, power=power
+            self._changed,
+            self._retained,
+            self._places,
+            self._poisoned,
+            sync_ms,
+            power=power,
+            clock=clock,
         )
-        self._segments = Segments(self._changed, self._places, self._syncer, self.limits)
+        self._segments = Segments(self._changed, self._places, self._syncer, self.limits, clock)
         self.damages = Damages()
         self.write_errors = 0
         #: CPU time of the writer's thread, kept up by itself.
@@ -71,16 +82,18 @@ class Log:
         #: Why the last write failed; empty while all is well.
         self.fault = ""
         self._writer = threading.Thread(target=self._write_all, name="log-writer", daemon=True)
-        self._writer.start()
-        self._syncer.start()
+        if threads:
+            self._writer.start()
+            self._syncer.start()
 
     def _prepare(self) -> None:
         faults = []
+        clock_s = self._clock()
         for place in self._places:
             try:
                 place.prepare()
             except OSError as fault:
-                place.refused(fault, time.monotonic())
+                place.refused(fault, clock_s)
                 faults.append(fault)
         if len(faults) == len(self._places):
             raise faults[0]
@@ -148,8 +161,14 @@ class Log:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        self._writer.join()
-        self._syncer.stop()
+        if self._has_threads:
+            self._writer.join()
+            self._syncer.stop()
+        else:
+            while self.write_next():
+                pass
+            self._segments.end()
+            self._syncer.turn()
         if self._retained.oldest() is not None and not remove:
             logger.error("log: %d ticks could not be written and are lost", len(self._retained))
         if remove:
@@ -222,7 +241,7 @@ class Log:
     def waits_s(self) -> float:
         """For how long the present write or sync has waited for its disk."""
         began = [at for at in (self._busy_since_s, self._syncer.busy_since_s) if at is not None]
-        return max(0.0, time.monotonic() - min(began)) if began else 0.0
+        return max(0.0, self._clock() - min(began)) if began else 0.0
 
     @property
     def fill(self) -> float:
@@ -252,6 +271,18 @@ class Log:
         waits_s = self.waits_s
         return f"the log's disk is slow: it takes {waits_s:.1f} s" if waits_s > SLOW_S else ""
 
+    # The steps of its threads
+
+    def write_next(self) -> bool:
+        """Write the oldest tick that waits. False where none does, or no disk takes it."""
+        with self._changed:
+            tick = self._retained.take()
+        return tick is not None and self._try(tick)
+
+    def sync_next(self) -> None:
+        """Make what was written safe, and delete what is not needed any more."""
+        self._syncer.turn()
+
     # The writer's thread
 
     def _write_all(self) -> None:
@@ -278,7 +309,7 @@ class Log:
             return not self._is_closing
 
     def _try(self, tick: Tick) -> bool:
-        self._busy_since_s = time.monotonic()
+        self._busy_since_s = self._clock()
         try:
             segment = self._segments.write(tick)
         except OSError as fault:

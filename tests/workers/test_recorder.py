@@ -9,6 +9,7 @@ import pytest
 from gateway.wire.errors import WireError
 from workers import recorder as recorder_module
 from workers.recordings.folder import find_folder
+from workers.recordings.settings import RecordingSettings
 
 LINK = ("boot", 1)
 S = 1_000_000
@@ -291,3 +292,17 @@ def test_after_a_failed_sync_of_a_folder_every_name_is_synced_again(
     folder = find_folder(recordings, "call")
     expected = {folder / "streams", folder, *folder.parents[:4], recordings / ".calls"}
     assert {str(path) for path in expected} <= synced
+
+
+def test_without_a_thread_whoever_made_it_takes_the_steps(recordings, source):
+    settings = RecordingSettings(gather_s=1.0, durability="process")
+    recorder = recorder_module.Recorder(recordings, settings, threads=False)
+    frames = source.one_session(source.Session(1), {"anna": source.tone(320)})
+    recorder.receive(LINK, 1, source.batch(1, frames), 0)
+    recorder.advance(2_000_000)
+
+    assert {LINK: 0} == recorder.safe()
+    assert recorder.write_next()
+    assert {LINK: 1} == recorder.safe()
+    assert not recorder.write_next()
+    recorder.close(2_000_000)

@@ -101,7 +101,8 @@ def read_descriptions(path: Path) -> Descriptions:
     with open(descriptor, "rb") as file:
         data = file.read()
     lines: dict[str, list[bytes]] = {}
-    for line in data.split(b"\n"):
+    # A disk that could not keep a line may have left zeros, up to the line break of the next one.
+    for line in data.replace(b"\0", b"\n").split(b"\n"):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             lines.setdefault(msgspec.json.decode(line, type=_Named).name, []).append(line)
     return Descriptions(lines)

@@ -5,6 +5,7 @@ OSError. `sync=False` leaves the disk to the kernel.
 """
 
 import os
+from contextlib import suppress
 from ctypes import CDLL, c_int, c_int64, c_uint
 from pathlib import Path
 
@@ -42,14 +43,15 @@ def start_writing(descriptor: int) -> None:
 
 
 def make_folders(base: Path, *names: str, sync: bool) -> Path:
-    """`base/name/name/...`, each made where it is missing. Returns the last."""
+    """`base/name/name/...`, each made where it is missing. Returns the last.
+
+    With `sync` the name of each is safe, whoever made it: that one may have died before it was.
+    """
     folder = base
     for name in names:
         parent, folder = folder, folder / name
-        try:
+        with suppress(FileExistsError):
             os.mkdir(folder, FOLDER_MODE)
-        except FileExistsError:
-            continue
         if sync:
             sync_folder(parent)
     return folder

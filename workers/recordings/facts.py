@@ -38,6 +38,8 @@ class StreamFacts:
     packet_samples: int
     #: Position after the last sample that there should be.
     end: int
+    #: How many frames that were sent are missing after that.
+    lacks_at_end: int = 0
 
     @property
     def with_audio(self) -> NDArray[np.bool_]:
@@ -82,7 +84,15 @@ def stream_facts(
     if sent > _last(seqs) + 1:
         cause: GapCause = "dropped" if thrown[_last(seqs) + 1 :].all() else "damaged"
         gaps.append(StreamGap(end, None, cause))
-    return StreamFacts(present, packets, gaps, sent == len(present), _usual(present), end)
+    return StreamFacts(
+        entries=present,
+        packets=packets,
+        gaps=gaps,
+        is_whole=sent == len(present),
+        packet_samples=_usual(present),
+        end=end,
+        lacks_at_end=sent - _last(seqs) - 1,
+    )
 
 
 def _ends(entries: Entries) -> NDArray[np.int64]:

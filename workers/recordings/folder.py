@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from workers.recordings import durable
@@ -42,7 +43,11 @@ def claim_folder(
                 return None
             _make_link(link, f"../{relative}", sync=sync)
             continue
+        if _is_sealed(recordings, call_id, session, opened_at_us, folder):
+            return None
         durable.make_folders(recordings, *folder.relative_to(recordings).parts, STREAMS, sync=sync)
+        if sync:  # whoever made the link may have died before it was safe
+            durable.sync_folder(link.parent)
         return folder
     raise OSError(f"no folder could be claimed for {link.name}")
 
@@ -130,17 +135,39 @@ def _make_link(link: Path, target: str, *, sync: bool) -> None:
 
 def _free_name(recordings: Path, call_id: str, session: str, opened_at_us: int) -> str | None:
     """A folder name that no older recording of the call has; None if one holds this session."""
-    date = "/".join(date_of(opened_at_us))
-    name = safe_name(call_id)
-    candidate, number = name, 1
-    while (folder := recordings / date / candidate).exists():
-        manifest = read_manifest(folder)
-        if (
-            manifest is not None
-            and manifest.state != "open"
-            and any(session == known.id for known in manifest.sessions)
-        ):
+    for folder in _names_of(recordings, call_id, opened_at_us):
+        if not folder.exists():
+            return folder.relative_to(recordings).as_posix()
+        if _has_closed(folder, session):
             return None
-        number += 1
-        candidate = f"{name}~{number}"
-    return f"{date}/{candidate}"
+    raise AssertionError("there is always another name")
+
+
+def _is_sealed(
+    recordings: Path, call_id: str, session: str, opened_at_us: int, present: Path
+) -> bool:
+    """Whether an older recording than the `present` one holds this session, closed for good."""
+    for folder in _names_of(recordings, call_id, opened_at_us):
+        if folder == present or not folder.exists():
+            return False
+        if _has_closed(folder, session):
+            return True
+    return False
+
+
+def _names_of(recordings: Path, call_id: str, opened_at_us: int) -> Iterator[Path]:
+    """What the recordings of a call are called that began on that day, the oldest first."""
+    first = recordings.joinpath(*date_of(opened_at_us), safe_name(call_id))
+    yield first
+    for number in count(2):
+        yield first.with_name(f"{first.name}~{number}")
+
+
+def _has_closed(folder: Path, session: str) -> bool:
+    """Whether a recording that is finished holds this session."""
+    manifest = read_manifest(folder)
+    return (
+        manifest is not None
+        and manifest.state != "open"
+        and any(session == known.id for known in manifest.sessions)
+    )

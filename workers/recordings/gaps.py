@@ -22,8 +22,11 @@ def track_gaps(pieces: list[Piece], begin: int, end: int) -> list[StreamGap]:
         for gap in piece.facts.gaps:
             at = gap.position + piece.shift
             if not gap.samples:
-                if not _covers(others, at) and begin <= at <= end:
-                    gaps.append(gap._replace(position=at))
+                # Frames whose places nobody knows follow each other, as far as that can be told.
+                lacks = 0 if gap.samples == 0 else piece.facts.lacks_at_end
+                first = _first_missing(others, at, lacks * piece.facts.packet_samples)
+                if first is not None and begin <= first <= end:
+                    gaps.append(gap._replace(position=first))
                 continue
             span = np.array([[max(at, begin), min(at + gap.samples, end)]], np.int64)
             left = subtract(subtract(union(span), others), told)
@@ -33,7 +36,7 @@ def track_gaps(pieces: list[Piece], begin: int, end: int) -> list[StreamGap]:
     for low, high in subtract(holes, told).tolist():
         cause: GapCause = "gateway_died" if _broke_off_before(pieces, low) else "not_received"
         gaps.append(StreamGap(low, high - low, cause))
-    if pieces[-1].session.broke_off:
+    if _is_open(pieces, end):
         gaps.append(StreamGap(end, None, "gateway_died"))
     gaps.sort(key=lambda gap: (gap.position, gap.samples is None, gap.samples or 0, gap.cause))
     return [gap._replace(position=gap.position - begin) for gap in _merged(gaps)]
@@ -81,6 +84,24 @@ def _rows(pieces: list[Piece]) -> Intervals:
 def _covers(intervals: Intervals, at: int) -> bool:
     index = int(np.searchsorted(intervals[:, 1], at, side="right"))
     return index < len(intervals) and int(intervals[index, 0]) <= at
+
+
+def _is_open(pieces: list[Piece], end: int) -> bool:
+    """Whether more may have been said at the end of a track than its sessions could bring."""
+    last = [piece for piece in pieces if len(piece.rows) or not len(piece.copies)][-1]
+    return last.session.broke_off or any(
+        piece.session.broke_off and piece.facts.end + piece.shift >= end
+        for piece in pieces
+        if len(piece.copies) and not len(piece.rows)
+    )
+
+
+def _first_missing(intervals: Intervals, at: int, samples: int) -> int | None:
+    """Where samples from `at` on are missing first; None where the intervals have them all."""
+    if not _covers(intervals, at):
+        return at
+    end = int(intervals[np.searchsorted(intervals[:, 1], at, side="right"), 1])
+    return None if end - at >= samples else end
 
 
 def _broke_off_before(pieces: list[Piece], at: int) -> bool:

@@ -14,10 +14,10 @@ from gateway.wire.frame import SESSION_STREAM
 from workers.recordings import due
 from workers.recordings.contents import SessionContents, read_contents
 from workers.recordings.descriptions import CLOSE, append, pack_line
-from workers.recordings.durable import open_file, sync_file
+from workers.recordings.durable import make_folders, open_file, sync_file
 from workers.recordings.folder import claimed_folders
-from workers.recordings.manifest import read_manifest
-from workers.recordings.names import STREAMS, stream_name
+from workers.recordings.manifest import Manifest, read_manifest
+from workers.recordings.names import MANIFEST, STREAMS, stream_name
 
 US = 1_000_000
 #: After a gateway has gone: until its last words, if there are any, are in the recordings.
@@ -49,7 +49,7 @@ class Orphans:
         for folder in islice(self._looking, _FOLDERS_A_TURN):
             manifest = read_manifest(folder)
             if manifest is None or manifest.state == "open":
-                self._end_in(folder, sync=sync)
+                self._end_in(folder, manifest, now_us, sync=sync)
 
     def _ask(self, now_us: int) -> None:
         """See who is there, and begin to look where it is time."""
@@ -62,22 +62,39 @@ class Orphans:
             self._due_us = now_us + LOOK_US
             self._looking = claimed_folders(self._recordings)
 
-    def _end_in(self, folder: Path, *, sync: bool) -> None:
+    def _end_in(self, folder: Path, manifest: Manifest | None, now_us: int, *, sync: bool) -> None:
         """End the sessions of one recording that have nobody.
 
         Their gateway must be gone before the folder is read, for its last words come before it
-        goes, and still be gone after: else it has just come.
+        goes, and still be gone after: else it has just come. Of a session whose OPEN is gone, with
+        the power, nobody can say whose it was: it is over when nothing has come for a while.
         """
         sessions = read_contents(folder).sessions
+        sessions += _never_written(manifest, {session.id for session in sessions})
         orphans = [session for session in sessions if _is_left(session, self._known)]
         if orphans:
             present = self._boots()
             orphans = [session for session in orphans if _is_left(session, present)]
+        orphans += [
+            session
+            for session in sessions
+            if session.opened is None
+            and session.closed is None
+            and now_us - _last_written_us(folder, session) >= SETTLE_US
+        ]
         for session in orphans:
             _close(folder, session, sync=sync)
             self.ended += 1
         if orphans:
             due.mark_due(self._recordings, folder, sync=sync)
+
+
+def _never_written(manifest: Manifest | None, present: Collection[str]) -> list[SessionContents]:
+    """Sessions of which a manifest that was never finished is all that a loss of power left."""
+    if manifest is None or manifest.revision:
+        return []
+    gone = [session.id for session in manifest.sessions if session.id not in present]
+    return [SessionContents(session, None, None, []) for session in gone]
 
 
 def _is_left(session: SessionContents, present: Collection[str]) -> bool:
@@ -96,7 +113,8 @@ def _close(folder: Path, session: SessionContents, *, sync: bool) -> None:
         proper=False,
         cause="gateway_died",
     )
-    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND)
+    make_folders(folder, STREAMS, sync=sync)
+    descriptor = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         append(descriptor, [pack_line(CLOSE, closed)])
     finally:
@@ -107,6 +125,6 @@ def _close(folder: Path, session: SessionContents, *, sync: bool) -> None:
 
 def _last_written_us(folder: Path, session: SessionContents) -> int:
     """When the recorder wrote the last of a session, and not before it was opened."""
-    files = (folder / STREAMS).glob(f"{session.id}-*")
+    files = [*(folder / STREAMS).glob(f"{session.id}-*")] or [*folder.glob(MANIFEST)]
     written_us = max((file.stat().st_mtime_ns // 1000 for file in files), default=0)
     return max(written_us, session.opened_at_us)

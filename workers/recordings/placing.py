@@ -60,6 +60,11 @@ class Piece:
         """All of its packets are copies."""
         return len(self.copies) > 0 and not len(self.rows)
 
+    @property
+    def lacks_nothing(self) -> bool:
+        """Nothing of it is missing, so far as anybody knows."""
+        return self.facts.is_whole and not self.session.broke_off
+
 
 def place(contents: Contents) -> list[Piece]:
     """Every stream of a recording, sessions in order. Raises OSError."""
@@ -151,7 +156,11 @@ def _nearly(
     distances: list[Fraction] = []
     for stream, facts, mask in kept:
         rate, chosen = stream.opened.sample_rate, facts.entries[mask]
-        ends = [piece.end for piece in pieces if is_same_track(piece.stream, stream)]
+        ends = [
+            piece.end
+            for piece in pieces
+            if is_same_track(piece.stream, stream) and not piece.brings_nothing
+        ]
         if not ends or not len(chosen):
             continue
         first = int(chosen["position"][0]) + round(offset * rate)

@@ -1,8 +1,8 @@
 """What a recorder writes: audio, index and descriptions of every stream, in place.
 
 Each step may be done again, by this process or another one, and leaves the same bytes. The order
-is the promise: audio is safe before the CLOSE of its stream is written, that before `finish` hears
-of it, and only then `write` returns.
+is the promise: audio is safe before its index and the CLOSE of its stream are written, those before
+`finish` hears of it, and only then `write` returns.
 """
 
 import os
@@ -33,6 +33,8 @@ from workers.recordings.scatter import Discarded, StreamKey, StreamRuns
 from workers.recordings.wave_file import HEADER_BYTES, SAMPLE_BYTES
 
 _OPEN_FILES_MAX = 256
+#: A stream's index entries, in runs by first `seq`.
+_Indexed = tuple[StreamKey, list[tuple[int, bytes]]]
 _TRIES_MAX = 10
 
 
@@ -79,10 +81,11 @@ class StreamFiles:
         made: list[_Stream] = []
         try:
             self._open(gather, touched)
-            self._write_audio(gather, touched, made)
+            index = self._write_audio(gather, touched, made)
             self._append(gather, FrameKind.EVENT, touched)
             self._append(gather, FrameKind.GAP, touched)
             touched.make_safe()
+            self._write_index(index, touched)
             self._append(gather, FrameKind.CLOSE, touched)
             touched.make_safe()
             self._mark_ended(gather)
@@ -198,8 +201,12 @@ class StreamFiles:
 
     # Audio
 
-    def _write_audio(self, gather: Gather, touched: "_Touched", made: list[_Stream]) -> None:
+    def _write_audio(
+        self, gather: Gather, touched: "_Touched", made: list[_Stream]
+    ) -> list[_Indexed]:
+        """Returns what is to be said of it once it is safe."""
         discarded: list[Discarded] = []
+        index: list[_Indexed] = []
         for runs in gather.scatter(self._first_positions, discarded):
             stream = self._streams[runs.key]
             if stream.path is None:
@@ -208,10 +215,31 @@ class StreamFiles:
             with self._folder_of(runs.key[0]):
                 self._write_stream(stream, stream.path, runs, touched)
             made.append(stream)
+            index.append((runs.key, [(seq, bytes(entries)) for seq, entries in runs.entries]))
             self._counters.frames += runs.frames
         for reason in discarded:
             self._counters.frames_bad += reason.bad
             self._counters.frames_unknown += reason.unknown
+        return index
+
+    def _write_index(self, index: list[_Indexed], touched: "_Touched") -> None:
+        """After the audio is safe: what a loss of power leaves must not tell of what it took."""
+        for key, runs in index:
+            stream = self._streams[key]
+            if stream.path is None:
+                continue  # the folder went away, and the call's recording was closed for good
+            with self._folder_of(key[0]):
+                self._write_entries(stream, stream.path, runs, touched)
+
+    def _write_entries(
+        self, stream: _Stream, path: str, runs: list[tuple[int, bytes]], touched: "_Touched"
+    ) -> None:
+        touched.make_room()
+        if not stream.is_made:
+            touched.add_folder(path)
+        index_file = touched.open(f"{path}.idx", os.O_RDWR | os.O_CREAT)
+        for seq, entries in runs:
+            durable.write_all(index_file, entries, seq * ENTRY_BYTES)
 
     def _write_stream(
         self, stream: _Stream, path: str, runs: StreamRuns, touched: "_Touched"
@@ -225,10 +253,6 @@ class StreamFiles:
         for position, audio in runs.audio:
             durable.write_all(audio_file, audio, HEADER_BYTES + (position - first) * SAMPLE_BYTES)
             self._counters.bytes_written += len(audio)
-        # After the audio that it speaks of; before the header, which only says how much there is.
-        index_file = touched.open(f"{path}.idx", os.O_RDWR | os.O_CREAT)
-        for seq, entries in runs.entries:
-            durable.write_all(index_file, entries, seq * ENTRY_BYTES)
         wave_file.settle_header(audio_file, rate)
 
     @contextmanager
@@ -284,7 +308,7 @@ class _Touched:
     def __init__(self, *, sync: bool) -> None:
         self._sync = sync
         self._descriptors: list[int] = []
-        self._folders: set[str] = set()
+        self._folders: dict[str, None] = {}
 
     def make_room(self) -> None:
         """Have room for the files of one stream, so that they stay open together."""
@@ -298,7 +322,7 @@ class _Touched:
 
     def add_folder(self, path: str) -> None:
         """There is a new name beside `path`."""
-        self._folders.add(os.path.dirname(path))
+        self._folders[os.path.dirname(path)] = None
 
     def append(self, path: Path, lines: list[bytes]) -> None:
         """Append to a file, which may be new."""

@@ -50,8 +50,10 @@ def plan_tracks(pieces: list[Piece]) -> list[TrackPlan]:
     """The tracks that these pieces make, in the order in which their participants came."""
     grouped: list[list[Piece]] = []
     for piece in pieces:
-        if piece.brings_nothing or not (piece.facts.packets.received or piece.stream.samples):
+        if not (piece.facts.packets.received or piece.stream.samples):
             continue
+        if piece.brings_nothing and piece.lacks_nothing:
+            continue  # else the track must tell what is missing
         for group in grouped:
             if is_same_track(group[0].stream, piece.stream):
                 group.append(piece)
@@ -63,24 +65,29 @@ def plan_tracks(pieces: list[Piece]) -> list[TrackPlan]:
             group[0].stream.opened.participant,
             group[0].stream.opened.sample_rate,
             group,
-            min(piece.begin for piece in group),
-            max(piece.end for piece in group),
+            min(piece.begin for piece in group if not piece.brings_nothing),
+            max(piece.end for piece in group if not piece.brings_nothing),
         )
         for group in grouped
+        if not all(piece.brings_nothing for piece in group)
     ]
 
 
 def make_track(plan: TrackPlan, target: Path, *, sync: bool) -> None:
     """Make the file, which must not exist: a second name for the stream's own, or a new one.
 
-    A stream that nobody has closed may still grow, so it is copied. Raises OSError.
+    A stream that its gateway has not closed may still grow, so it is copied: a recorder may hold
+    what nobody else has heard. Raises OSError.
     """
     only = plan.pieces[0]
     is_the_stream = (
         len(plan.pieces) == 1
         and not len(only.copies)
         and only.stream.closed is not None
-        and only.session.closed is not None
+        # Else there may be audio that no entry speaks of.
+        and only.facts.is_whole
+        and only.facts.end == only.stream.end
+        and not only.session.broke_off
         and 0 < only.stream.samples == plan.samples
     )
     if not (is_the_stream and _link(only.stream.audio, target, plan.sample_rate, sync=sync)):

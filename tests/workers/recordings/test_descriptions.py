@@ -54,6 +54,12 @@ def test_a_torn_line_spoils_only_itself(path, torn):
     assert [1] == [seq for seq, _ in descriptions.read_descriptions(path).events()]
 
 
+def test_zeros_that_a_disk_has_left_spoil_no_line_beside_them(path):
+    append(path, event(0), bytes(len(event(1))))
+    append(path, event(2))
+    assert [0, 2] == [seq for seq, _ in descriptions.read_descriptions(path).events()]
+
+
 @pytest.mark.parametrize(
     "line", [b"\xff\xfe", b"[]", b'{"name":5}', b'{"name":"event-x"}', b'{"name":"event-1"}']
 )

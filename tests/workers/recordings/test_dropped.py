@@ -112,3 +112,39 @@ def test_what_the_ledger_left_out_and_what_was_dropped_are_two_things():
     facts = stream_facts(rows, 0, Packets(received=4, dropped=1), 0, [(2, 1)])
     assert [StreamGap(PACKET, 0, "clock"), StreamGap(PACKET, 2 * PACKET, "dropped")] == facts.gaps
     assert 2 == facts.packets.dropped
+
+
+@pytest.mark.parametrize("packets", [3, 5])
+def test_what_a_second_socket_had_more_and_lost_is_declared(recordings, source, session, packets):
+    pcm = source.tone(packets * PACKET)
+    first = source.one_session(session, {"anna": pcm})
+    second = source.Session(6)
+    copies = [second.open(), second.open_stream(1), *second.packets(1, 0, pcm[: 3 * 2 * PACKET])]
+    end = [gap(second, 1, 3, 2), second.close_stream(1, Packets(received=5)), second.close()]
+    source.record(recordings, first, [*copies, *end])
+
+    made = finish(recordings)
+
+    there = [(60_000, None, "dropped")] if packets == 3 else []
+    track = made.tracks[0]
+    assert there == [(gap.start_us, gap.length_us, gap.cause) for gap in track.gaps]
+    assert ("incomplete", 2) == (made.state, track.packets.dropped)
+    assert packets * PACKET == track.samples
+
+
+@pytest.mark.parametrize(("packets", "first_dies"), [(5, False), (5, True), (3, False)])
+def test_an_end_is_open_where_the_socket_that_reached_it_died(
+    recordings, source, session, packets, first_dies
+):
+    pcm = source.tone(packets * PACKET)
+    dead = {"proper": False, "close_code": None, "cause": "gateway_died"}
+    first = source.one_session(session, {"anna": pcm}, **(dead if first_dies else {}))
+    second = source.Session(6)
+    copies = [second.open(), second.open_stream(1), *second.packets(1, 0, pcm[: 3 * 2 * PACKET])]
+    source.record(recordings, first, [*copies, second.close_stream(1), second.close(**dead)])
+
+    made = finish(recordings)
+
+    is_open = first_dies or packets == 3
+    assert ["gateway_died"] * is_open == [gap.cause for gap in made.tracks[0].gaps]
+    assert "incomplete" == made.state

@@ -100,6 +100,16 @@ def test_a_link_that_was_taken_away_can_be_put_back(recordings):
     assert folder == find_folder(recordings, "call")
 
 
+def test_a_session_of_a_closed_recording_stays_out_of_the_one_that_followed(recordings):
+    first = claim(recordings)
+    finished(first, "00000000000000ff")
+    folders.release_folder(recordings, "call", first)
+    second = claim(recordings, session="00000000000000aa")
+
+    assert (first, None) == (second.with_name("call"), claim(recordings))
+    assert second == claim(recordings, session="00000000000000aa")
+
+
 def test_many_that_claim_at_once_agree(recordings):
     found, barrier = [], threading.Barrier(8)
 

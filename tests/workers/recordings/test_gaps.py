@@ -22,6 +22,7 @@ class Told:
     gaps: list = field(default_factory=list)
     packets: Packets = field(default_factory=Packets)
     packet_samples: int = 10
+    lacks_at_end: int = 1
 
 
 @dataclass
@@ -112,3 +113,11 @@ def test_what_is_lost_in_a_track_of_several_streams_is_what_its_gaps_say():
     ]
     gaps = [StreamGap(10, 20, "gateway_died"), StreamGap(12, 5, "clock")]
     assert Packets(received=2, lost=2, filled=3) == track_packets(pieces, gaps)
+
+
+@pytest.mark.parametrize(("other_ends", "told"), [(115, 15), (120, None), (130, None)])
+def test_an_end_that_is_missing_is_told_where_the_other_session_ends(other_ends, told):
+    gap = StreamGap(10, None, "dropped")
+    other, lacking = piece((100, other_ends)), piece((100, 110), gaps=[gap], shift=100)
+    found = track_gaps([other, lacking], 100, other_ends)
+    assert ([] if told is None else [StreamGap(told, None, "dropped")]) == found

@@ -1,3 +1,8 @@
+import os
+import shutil
+
+import pytest
+
 from workers.recordings.finish import FinishLoop
 from workers.recordings.folder import find_folder
 from workers.recordings.manifest import read_manifest
@@ -35,6 +40,12 @@ def half_a_session(source, number=1, **opening):
     session = source.Session(number)
     pcm = source.tone(640)
     return [session.open(**opening), session.open_stream(1), *session.packets(1, 0, pcm)]
+
+
+def touch(folder, at_us):
+    """All of a recording was written to at that time."""
+    for file in (*folder.glob("*.json"), *folder.glob("streams/*")):
+        os.utime(file, ns=(at_us * 1000, at_us * 1000))
 
 
 def test_a_session_of_a_gateway_that_is_gone_with_its_log_is_ended(recordings, source):
@@ -103,3 +114,49 @@ def test_a_session_of_which_nobody_knows_the_gateway_is_left_as_it_is(recordings
     house.after(2 * LOOK_US)
 
     assert "open" == house.manifest().state
+
+
+def test_a_session_whose_open_went_with_the_power_is_ended(recordings, source):
+    source.record(recordings, half_a_session(source, boot_id="dead"))
+    folder = find_folder(recordings, "call")
+    os.truncate(folder / "streams" / f"{1:016x}-0.json", 0)
+    house = House(recordings, "alive")
+    touch(folder, BEGIN_US)
+
+    house.after(SETTLE_US + 2 * S)
+
+    manifest = house.manifest()
+    assert "incomplete" == manifest.state
+    assert 640 == manifest.tracks[0].samples
+
+
+def test_a_session_without_an_open_that_is_still_written_goes_on(recordings, source):
+    source.record(recordings, half_a_session(source, boot_id="dead"))
+    folder = find_folder(recordings, "call")
+    os.truncate(folder / "streams" / f"{1:016x}-0.json", 0)
+    house = House(recordings, "alive")
+    touch(folder, BEGIN_US + SETTLE_US)
+
+    house.after(SETTLE_US + 2 * S)
+
+    assert "open" == house.manifest().state
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_session_of_which_the_power_left_only_the_manifest_is_ended(recordings, source, follows):
+    source.record(recordings, half_a_session(source, boot_id="dead"))
+    folder = find_folder(recordings, "call")
+    shutil.rmtree(folder / "streams")
+    if follows:
+        session = source.Session(2)
+        source.record(recordings, source.one_session(session, {"anna": source.tone(320)}))
+    house = House(recordings, "alive")
+    touch(folder, BEGIN_US)
+
+    house.after(SETTLE_US + 2 * S)
+
+    manifest = house.manifest()
+    assert "incomplete" == manifest.state
+    assert {f"{1:016x}": "gateway_died"} == {
+        session.id: session.cause for session in manifest.sessions if session.cause
+    }

@@ -96,6 +96,13 @@ def test_a_session_of_copies_alone_brings_nothing(placed, source):
     assert piece.brings_nothing
 
 
+def test_a_session_after_one_of_copies_alone_is_placed(placed, source):
+    first = session(source, 1, 0, anna=steady(0, 10))
+    copies = session(source, 2, 0, anna=steady(0, 10))
+    third = session(source, 3, 200_000, anna=steady(200_000, 3))
+    assert [0, 0, 3_200] == [piece.shift for piece in placed(first, copies, third)]
+
+
 def test_packets_longer_than_the_grid_are_the_grid(placed, source):
     made = []
     for number, begin_us in ((1, 0), (2, 1_070_000)):

@@ -71,3 +71,31 @@ def test_an_unfinished_header_is_put_right(planned, source, tmp_path, recordings
     (plan,) = planned(frames[:1])
     made(plan, tmp_path, source)
     assert whole == (tmp_path / "track.wav").read_bytes()
+
+
+@pytest.mark.parametrize("known", [1, 2])
+def test_where_a_gap_is_declared_a_track_is_silent(planned, source, tmp_path, recordings, known):
+    frames = source.one_session(source.Session(1), {"anna": source.tone(960)})
+    source.record(recordings, frames)
+    index = find_folder(recordings, "call") / "streams" / "0000000000000001-1.idx"
+    entries = bytearray(index.read_bytes())
+    entries[24 * known : 24 * (known + 1)] = bytes(24)  # of a frame whose audio is there
+    index.write_bytes(entries[: 48 if known == 2 else None])
+    (plan,) = planned(frames[:1])
+    pcm = made(plan, tmp_path, source)
+    assert bytes(640) == pcm[640 * known : 640 * (known + 1)]
+    assert source.tone(960)[: 640 * known] == pcm[: 640 * known]
+
+
+def test_what_is_written_late_to_a_session_that_died_does_not_change_its_track(
+    planned, source, tmp_path, recordings
+):
+    session = source.Session(1)
+    frames = [session.open(), session.open_stream(1), *session.packets(1, 0, source.tone(640))]
+    died = session.close(proper=False, close_code=None, cause="gateway_died")
+    (plan,) = planned([*frames, session.close_stream(1), died])
+    before = made(plan, tmp_path, source)
+    late = session.packets(1, 640, source.tone(320))
+    source.record(recordings, [*frames[:2], *late])
+
+    assert source.tone(640) == before == source.read_pcm(tmp_path / "track.wav")
