@@ -9,6 +9,7 @@ import click
 #: name: (module, attribute)
 COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("bench.compare", "compare"),
+    "faults": ("bench.faults.cli", "faults"),
     "peers": ("bench.peers.cli", "peers"),
     "plot": ("bench.plot", "plot"),
     "run": ("bench.load.cli", "run"),

@@ -62,6 +62,13 @@ TESTED_ELSEWHERE = {
     "gateway/wire/errors.py": "tests/gateway/wire/test_frame.py",
     "gateway/wire/layout.py": "tests/gateway/bus/test_rendezvous.py",
     "gateway/wire/topology.py": "tests/gateway/test_config.py",
+    "bench/faults/callers.py": "tests/faults/test_faults.py",
+    "bench/faults/injector.py": "tests/faults/test_faults.py",
+    "bench/faults/node.py": "tests/faults/test_faults.py",
+    "bench/faults/recorder.py": "tests/faults/test_faults.py",
+    "bench/faults/run.py": "tests/faults/test_faults.py",
+    "bench/faults/show.py": "tests/faults/test_faults.py",
+    "bench/faults/sockets.py": "tests/faults/test_faults.py",
     "workers/recordings/counters.py": "tests/workers/test_recorder.py",
     "workers/recordings/describe.py": "tests/workers/recordings/test_finish.py",
 }

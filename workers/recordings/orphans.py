@@ -36,7 +36,10 @@ class Orphans:
         self._boots = boots
         self._known: set[str] = set()
         self._asked_us = 0
-        self._due_us: int | None = None
+        #: When gateways have gone whose last words may still come.
+        self._gone_us: dict[str, int] = {}
+        #: When to look, the next time first.
+        self._due_us: list[int] = []
         self._looking: Iterator[Path] = iter(())
         #: Sessions that were ended here.
         self.ended = 0
@@ -54,12 +57,20 @@ class Orphans:
     def _ask(self, now_us: int) -> None:
         """See who is there, and begin to look where it is time."""
         present = set(self._boots())
-        if self._due_us is None or not self._known <= present:
-            self._due_us = now_us + SETTLE_US
+        gone = self._known - present
+        self._gone_us.update(dict.fromkeys(gone, now_us))
+        self._gone_us = {
+            boot: at_us
+            for boot, at_us in self._gone_us.items()
+            if boot not in present and 0 <= now_us - at_us < SETTLE_US
+        }
         self._known = present
-        # A clock that was set back must not put it off.
-        if now_us >= self._due_us or now_us < self._due_us - LOOK_US:
-            self._due_us = now_us + LOOK_US
+        if gone or not self._due_us or self._due_us[0] > now_us + LOOK_US:
+            # The first look of all; or a gateway has gone; or the clock was set back.
+            due_us = [at for at in self._due_us if at <= now_us + LOOK_US]
+            self._due_us = sorted([*due_us, now_us + SETTLE_US])
+        if now_us >= self._due_us[0]:
+            self._due_us = [at for at in self._due_us if at > now_us] or [now_us + LOOK_US]
             self._looking = claimed_folders(self._recordings)
 
     def _end_in(self, folder: Path, manifest: Manifest | None, now_us: int, *, sync: bool) -> None:
@@ -71,7 +82,9 @@ class Orphans:
         """
         sessions = read_contents(folder).sessions
         sessions += _never_written(manifest, {session.id for session in sessions})
-        orphans = [session for session in sessions if _is_left(session, self._known)]
+        orphans = [
+            session for session in sessions if _is_left(session, self._known | self._gone_us.keys())
+        ]
         if orphans:
             present = self._boots()
             orphans = [session for session in orphans if _is_left(session, present)]

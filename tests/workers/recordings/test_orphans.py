@@ -160,3 +160,15 @@ def test_a_session_of_which_the_power_left_only_the_manifest_is_ended(recordings
     assert {f"{1:016x}": "gateway_died"} == {
         session.id: session.cause for session in manifest.sessions if session.cause
     }
+
+
+def test_gateways_that_die_again_and_again_put_nothing_off(recordings, source):
+    source.record(recordings, half_a_session(source, boot_id="first"))
+    house = House(recordings, "first")
+    house.after(2 * SETTLE_US)
+
+    for number in range(10):
+        house.boots = {f"next-{number}"}
+        house.after(SETTLE_US // 5)
+
+    assert "incomplete" == house.manifest().state
