@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "peers": ("bench.peers.cli", "peers"),
     "plot": ("bench.plot", "plot"),
     "run": ("bench.load.cli", "run"),
+    "schedules": ("bench.schedules.cli", "schedules"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Whole nodes in one process, by a clock and a scheduler of their own."""
