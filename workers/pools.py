@@ -104,7 +104,8 @@ def _finish(
 
 def gateways_to_come(layout: Layout) -> set[str]:
     """Boot ids of the gateways that live, or whose log is still to be delivered."""
-    logs = {folder.name for folder in layout.log.glob("*/*")}
+    # Without its lock a folder is what a removal that was cut short has left.
+    logs = {lock.parent.name for lock in layout.log.glob("*/*/lock")}
     return logs | live_endpoints(layout).keys()
 
 

@@ -9,8 +9,6 @@ import stat
 from typing import NamedTuple
 
 _BLOCK_BYTES = 512
-#: Folders below the root in which names are kept as a journal keeps them.
-KEPT_NAMES = ("log",)
 _read, _write, _truncate = os.pread, os.pwrite, os.ftruncate
 _open, _close, _link, _mkdir, _symlink = os.open, os.close, os.link, os.mkdir, os.symlink
 
@@ -49,21 +47,8 @@ class Power:
         found = os.fstat(descriptor)
         if stat.S_ISDIR(found.st_mode):
             self._names[found.st_ino] = _names_in(path)
-            self._keep_name(path)
         else:
             self._bytes[found.st_ino] = _read_all(descriptor, found.st_size)
-
-    def _keep_name(self, path: str) -> None:
-        """In some places a folder that is synced is found again under its name.
-
-        Every file system with a journal does that; nobody has promised it.
-        """
-        if not path.startswith(tuple(f"{self._root}/{area}/" for area in KEPT_NAMES)):
-            return
-        while path != self._root:
-            path, _, name = path.rpartition("/")
-            known = self._names.setdefault(os.stat(path).st_ino, {})
-            known[name] = _names_in(path)[name]
 
     def lose(self, descriptor: int) -> None:
         """What was written to a file since its last sync cannot be read back any more."""

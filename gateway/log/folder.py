@@ -46,10 +46,21 @@ def make_folder(parent: Path, boot_id: str) -> tuple[Path, int]:
     folder = parent / boot_id
     try:
         hidden.rename(folder)
+        for each in (parent, parent.parent, parent.parent.parent):
+            _sync(each)
     except OSError:
         os.close(lock)
         raise
     return folder, lock
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_log(folders: Iterable[Path]) -> None:

@@ -58,6 +58,8 @@ class Cursor:
         self._rank: _Rank = (0, "")
         #: None until the segment's header is there.
         self._offset: int | None = None
+        #: From here on the next segment has the ticks, too: written again after a failed sync.
+        self._again: int | None = None
         #: The first tick of each segment, as far as it could be told.
         self._firsts: dict[Path, int] = {}
 
@@ -71,6 +73,7 @@ class Cursor:
         while self._path is not None:
             # Looked up before reading: only a segment that had a successor then is complete.
             following = [found for found in self._ranked() if found[0] > self._rank]
+            self._again = following[0][0][0] if following else None
             try:
                 ticks = self._read_segment(self._path, bytes_max)
                 if ticks or not following:
@@ -163,6 +166,8 @@ class Cursor:
                     break
                 end = _end_of_damaged(view, record)
             at = taken = end
+            if damaged and self._again is not None and record.tick >= self._again:
+                continue  # whole in the next segment
             if record.tick >= self._first:
                 self._damages.frames += damaged
                 ticks.append(tick)

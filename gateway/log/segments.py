@@ -85,11 +85,16 @@ class Segments:
         if current is not None and current.is_poisoned:
             self.end()
             current = None
-        is_due = current is None or (tick.snapshot and current.first < tick.number)
+        # A segment holds ticks without a hole, in order: what is written again, after a sync has
+        # failed, has one of its own, and so has what comes after that. Readers go by first ticks.
+        is_next = current is None or tick.number == current.last + 1
+        is_new = current is None or (tick.snapshot and current.first < tick.number)
+        is_due = is_new or not is_next
         if current is not None and not is_due and self._append(current, record, tick):
             return current
         begun = self._begin(tick, spend=False)
-        if begun is None and current is not None and is_due and self._append(current, record, tick):
+        is_forced = begun is None and is_next and is_due
+        if current is not None and is_forced and self._append(current, record, tick):
             return current
         begun = begun or self._begin(tick, spend=True)
         if begun is None:

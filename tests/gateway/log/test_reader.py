@@ -227,3 +227,16 @@ def test_a_damaged_log_is_adopted_with_all_that_is_sound(tmp_path, make):
     assert {7: "call-7"} == {number: each.call_id for number, each in adopted.sessions.items()}
     assert set(range(3, 11)) | set(range(12, 21)) <= set(make.seqs(found))
     assert (1, 20) == (adopted.damages.segments // 2, adopted.last)
+
+
+def test_of_a_tick_that_was_written_again_the_sound_copy_is_read(template, make):
+    path, _, end = template.places[EACH]
+    with path.open("r+b") as segment:
+        segment.seek(end - 8)
+        segment.write(bytes(8))
+    again = pack_segment_header(4, EACH, 5)
+    frames = [make.audio(3 * EACH + each, size=100) for each in range(3)]
+    again += b"".join(record_of(make.tick(EACH, *frames)))
+    segment_path(template.folder, 4).write_bytes(again)
+
+    assert list(range(1, 3 * EACH + 1)) == whole_ticks([template.folder])

@@ -169,3 +169,30 @@ def test_a_new_log_is_locked_before_it_is_seen(tmp_path):
 
     assert [] == seen
     assert [folder] == dead_logs(tmp_path)
+
+
+def test_what_is_written_again_after_a_failed_sync_is_read_in_order(tmp_path, make, syncs):
+    now_s = iter(range(100, 10_000))  # a second at each look: nothing is refused for long
+    log = Log(
+        tmp_path / "gateway-0",
+        "boot-1",
+        sync_ms=1,
+        segment_s=1,
+        power=True,
+        clock=lambda: float(next(now_s)),
+        threads=False,
+    )
+    for number in (1, 2, 3, 4, 5):
+        log.append(make.tick(number, snapshot=number in {1, 4}))
+        assert log.write_next()
+    syncs.fails = 1
+    log.sync_next()
+    log.append(make.tick(6))
+    while log.write_next():
+        pass
+
+    cursor, found = log.cursor(1), []
+    while ticks := cursor.read(1):
+        found += [tick.number for tick in ticks if tick.number > max(found, default=0)]
+    assert [1, 2, 3, 4, 5, 6] == found
+    log.close(remove=True)
