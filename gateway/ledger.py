@@ -75,7 +75,9 @@ class Axis:
             self.grain_us = _GRAINS_US[_GRAINS_US.index(self.grain_us) + 1]
 
     def observe(self, ahead_us: int, place_us: int) -> None:
-        """Take one packet into the baseline, while it is not settled."""
+        """Take one packet into the baseline, while it is not settled. A gap is no jitter."""
+        if abs(ahead_us - self.baseline_us) > NEAR_US + self.grain_us:
+            return
         first = self._first
         if not first:
             self._settle_us = place_us + US

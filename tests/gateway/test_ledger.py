@@ -326,6 +326,24 @@ def test_any_hole_under_5_ms_of_jitter_is_exact(seed, begin, length, is_round):
     assert all(index * SAMPLES == place for index, place in stream.positions.items())
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    missing=st.sets(st.integers(1, 20), max_size=18),
+    jitter_us=st.lists(st.integers(-5000, 5000), min_size=60, max_size=60),
+    packet_ms=st.sampled_from([60, 100, 200]),
+)
+def test_holes_in_the_first_second_are_exact(missing, jitter_us, packet_ms):
+    samples = 16 * packet_ms
+    stream = Stream(Axis(ZERO_US))
+    for index in range(60):
+        if index not in missing:
+            stamp_us = ZERO_US + index * packet_ms * 1000 + (jitter_us[index] if index else 0)
+            stream.feed(index, stamp_us, samples)
+
+    misplaced = {i: p / samples for i, p in stream.positions.items() if p != i * samples}
+    assert {} == misplaced
+
+
 def test_quiet_is_measured_at_the_peak():
     assert is_quiet(b"")
     assert is_quiet((256).to_bytes(2, "little") * 320)
