@@ -10,6 +10,7 @@ LIBRARIES = (
     "/usr/lib64/faketime/libfaketime.so.1",
     "/usr/local/lib/faketime/libfaketime.so.1",
 )
+SHARED_MEMORY = Path("/dev/shm")
 #: libfaketime breaks `clock_nanosleep` until an instant, which is Python's `time.sleep`.
 _SITE = """\
 import select
@@ -26,6 +27,12 @@ def library() -> Path | None:
         for found in sorted(Path("/").glob(pattern.lstrip("/"))):
             return found
     return None
+
+
+def forget(pid: int) -> None:
+    """Remove what libfaketime keeps of a process, which has ended without doing it."""
+    for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+        (SHARED_MEMORY / name).unlink(missing_ok=True)
 
 
 class Clock:

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.faults import recorder
+from bench.faults import clock, recorder
 from bench.load.processes import READY_S, RigError
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +58,7 @@ class Node:
         self.notes = folder / "replays"
         self.log_path = folder / "node.log"
         self.actors: dict[str, Actor] = {}
+        self._pids: list[int] = []
         #: Processes that have ended by themselves, and how.
         self.ended: list[str] = []
         self._config = folder / "node.toml"
@@ -106,6 +107,7 @@ class Node:
             env=self._environment,
         )
         self.actors[name] = Actor(name, process)
+        self._pids.append(process.pid)
 
     def kill(self, name: str) -> None:
         """SIGKILL, and gone."""
@@ -174,6 +176,8 @@ class Node:
                 actor.process.kill()
         for actor in self.actors.values():
             actor.process.wait(10)
+        for pid in self._pids:
+            clock.forget(pid)
         for listener in self._listeners:
             listener.close()
         os.close(self._parent)
