@@ -53,7 +53,8 @@ def test_faults_of_every_class_leave_no_difference(tmp_path):
     assert counts["sent"] == counts["written"] + counts["declared"] + counts["unread"] > 1000
     assert counts["samples"] >= counts["written"] * 320
     if os.environ.get("CI") == "true":
-        assert {} == found["skipped"]
+        # What this machine does not allow may be left out, but nothing that was not installed.
+        assert [] == [each for each in found["skipped"].values() if "there is no" in each]
 
 
 def test_a_run_goes_on_with_the_next_part_and_sums_all(tmp_path):

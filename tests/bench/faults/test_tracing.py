@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 
@@ -23,7 +24,7 @@ while sys.stdin.readline():
 def syncing(tmp_path):
     """A process that syncs a file for each line, and says what came of it."""
     if reason := why_not():
-        if os.environ.get("CI") == "true":
+        if os.environ.get("CI") == "true" and shutil.which("strace") is None:
             pytest.fail(reason)
         pytest.skip(reason)
     line = [sys.executable, "-c", CODE, str(tmp_path / "file")]
