@@ -45,6 +45,7 @@ def make_folder(parent: Path, boot_id: str) -> tuple[Path, int]:
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder = parent / boot_id
     try:
+        _sync(hidden)  # a folder without its lock would be nobody's
         hidden.rename(folder)
         for each in (parent, parent.parent, parent.parent.parent):
             _sync(each)
