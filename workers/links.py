@@ -125,6 +125,8 @@ class WorkerLinks:
         self._consumer = consumer
         self.counters = counters
         self._links: dict[str, _Link] = {}
+        #: Links that were ever begun; the number of the last.
+        self._begun = 0
         self._silent: list[str] = []
         self._ack_due_us = 0
         self._is_draining = False
@@ -154,7 +156,7 @@ class WorkerLinks:
             return [], vanished
         new = [gateway for gateway in gateways if gateway not in self._links]
         for gateway in new:
-            self._links[gateway] = _Link((gateway, 1), now_us, now_us)
+            self._begin(gateway, now_us, now_us)
         return new, vanished
 
     def take_silent(self) -> list[str]:
@@ -274,7 +276,12 @@ class WorkerLinks:
         if self._is_draining:
             link.is_released = True
             return
-        gateway, number = link.key
         # A gateway that refuses every HELLO at once hears one a second.
         hello_due_us = now_us if link.is_answered else max(now_us, link.hello_due_us)
-        self._links[gateway] = _Link((gateway, number + 1), now_us, hello_due_us)
+        self._begin(link.key[0], now_us, hello_due_us)
+
+    def _begin(self, gateway: str, now_us: int, hello_due_us: int) -> None:
+        """A link of its own, though the gateway went and came back: what is still being made safe
+        of an older one must not be acknowledged on it."""
+        self._begun += 1
+        self._links[gateway] = _Link((gateway, self._begun), now_us, hello_due_us)

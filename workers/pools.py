@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from gateway.bus.rendezvous import live_endpoints
@@ -103,10 +104,22 @@ def _finish(
 
 
 def gateways_to_come(layout: Layout) -> set[str]:
-    """Boot ids of the gateways that live, or whose log is still to be delivered."""
+    """Boot ids of the gateways that live, or whose log is still to be delivered.
+
+    Raises OSError where that cannot be told just now.
+    """
+    gateways = _folders(layout.log)
     # Without its lock a folder is what a removal that was cut short has left.
-    logs = {lock.parent.name for lock in layout.log.glob("*/*/lock")}
+    logs = {log.name for each in gateways for log in _folders(each) if (log / "lock").exists()}
     return logs | live_endpoints(layout).keys()
+
+
+def _folders(parent: Path) -> list[Path]:
+    # Not `Path.glob`, which takes a folder that cannot be read for an empty one.
+    try:
+        return [parent / name for name in os.listdir(parent)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 class Reporter:

@@ -1,5 +1,6 @@
 """One worker process: the loop around its sockets. What it says, and when, `links.py` decides."""
 
+import logging
 import select
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ RESCAN_US = 250_000
 REPORT_US = 500_000
 #: How long one turn receives before heartbeats and acknowledgements have their turn again.
 RECEIVE_US_MAX = 50_000
+
+log = logging.getLogger(__name__)
 
 
 def monotonic_us() -> int:
@@ -58,6 +61,8 @@ class Worker:
         self._connected: dict[str, Spoke] = {}
         self._addresses: Mapping[str, str] = {}
         self._rescan_due_us = 0
+        #: Why gateways cannot be looked for just now.
+        self._blindness = ""
         self._report_due_us = 0
 
     def run(self) -> None:
@@ -87,6 +92,8 @@ class Worker:
         """Why this worker serves nobody just now; empty where it does."""
         if self._links.is_draining:
             return "draining"
+        if self._blindness:
+            return f"cannot look for gateways: {self._blindness}"
         return "" if self._links.is_linked else "no gateway"
 
     def turn(self) -> None:
@@ -113,7 +120,13 @@ class Worker:
             self._report(self)
 
     def _rescan(self, now_us: int) -> None:
-        self._addresses = self._find(self._layout)
+        try:
+            self._addresses = self._find(self._layout)
+            self._blindness = ""
+        except OSError as fault:
+            if not self._blindness:
+                log.error("cannot look for gateways: %s; those that are known are kept", fault)
+            self._blindness = fault.strerror or str(fault)
         new, vanished = self._links.update(self._addresses, now_us)
         for gateway in vanished:
             self._connected.pop(gateway).close()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.wire.counters import replace_file
 from gateway.wire.layout import Layout
+from gateway.wire.shortage import is_shortage
 
 #: Longest path that fits a socket address on every platform that we run on.
 SOCKET_PATH_BYTES_MAX = 100
@@ -69,14 +70,12 @@ def _take(path: Path) -> int:
 
 
 def live_endpoints(layout: Layout) -> dict[str, str]:
-    """Boot id -> address of every gateway process that lives."""
-    folder = bus_folder(layout)
+    """Boot id -> address of every gateway process that lives.
+
+    Raises OSError where that cannot be told just now: nobody may be taken for dead for that.
+    """
     found = {}
-    try:
-        locks = sorted(folder.glob("*.lock"))
-    except OSError:
-        return {}
-    for lock in locks:
+    for lock in _locks(bus_folder(layout)):
         endpoint = lock.with_suffix(".ipc")
         if endpoint.exists() and _is_held(lock):
             found[lock.stem] = f"ipc://{endpoint}"
@@ -84,17 +83,27 @@ def live_endpoints(layout: Layout) -> dict[str, str]:
 
 
 def remove_dead_endpoints(layout: Layout) -> None:
-    """Take away what processes that were killed have left."""
-    for lock in bus_folder(layout).glob("*.lock"):
+    """Take away what processes that were killed have left. Raises OSError."""
+    for lock in _locks(bus_folder(layout)):
         if not _is_held(lock):
             lock.with_suffix(".ipc").unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
 
 
+def _locks(folder: Path) -> list[Path]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(".lock")]
+
+
 def _is_held(lock: Path) -> bool:
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except OSError as fault:
+        if is_shortage(fault):
+            raise
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

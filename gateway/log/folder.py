@@ -23,9 +23,21 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def segments(*folders: Path) -> list[Path]:
-    """The segments of a log, by number."""
-    found = (path for folder in folders for path in folder.glob(f"*{SEGMENT_SUFFIX}"))
+    """The segments of a log, by number; a folder that is not there has none. Raises OSError."""
+    found = [folder / name for folder in folders for name in _names(folder) if _is_segment(name)]
     return sorted(found, key=lambda path: path.name)
+
+
+def _names(folder: Path) -> list[str]:
+    # Not `Path.glob`, which takes a folder that cannot be read for an empty one.
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _is_segment(name: str) -> bool:
+    return name.endswith(SEGMENT_SUFFIX) and not name.startswith(".")
 
 
 def make_folder(parent: Path, boot_id: str) -> tuple[Path, int]:

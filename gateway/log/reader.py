@@ -17,6 +17,7 @@ from gateway.wire.record import (
     record_at,
     unpack_segment_header,
 )
+from gateway.wire.shortage import is_shortage
 
 READ_BYTES_MIN = 256 * 1024
 #: What cannot be read is passed over by so much.
@@ -209,7 +210,10 @@ def _end_of_damaged(view: memoryview, record: Record) -> int:
 
 
 def _first_tick(path: Path) -> int | None:
-    """Number of a segment's first tick; None where nothing tells it yet, or it has gone."""
+    """Number of a segment's first tick; None where nothing tells it yet, or it has gone.
+
+    Raises OSError where it cannot be looked at just now.
+    """
     try:
         with path.open("rb") as segment:
             head = segment.read(SEGMENT.size)
@@ -217,7 +221,9 @@ def _first_tick(path: Path) -> int | None:
                 return unpack_segment_header(head).first_tick
             except WireError:
                 data = memoryview(head + segment.read(READ_BYTES_MIN))
-    except OSError:
+    except OSError as fault:
+        if is_shortage(fault):
+            raise
         return None
     record = record_at(data, at) if (at := next_record(data, 0)) < len(data) else None
     return None if record is None else record.tick

@@ -148,6 +148,28 @@ def test_vanished_gateway_is_forgotten(up):
     assert [] == up.after(SILENT_US)
 
 
+def test_gateway_that_comes_back_gets_a_link_of_another_number(up):
+    up.links.update([], up.now_us)
+    up.links.update(["g1"], up.now_us)
+
+    [(_, hello)] = up.after(0)
+
+    assert 2 == hello.link
+
+
+def test_nothing_of_an_older_link_is_acknowledged_to_a_gateway_that_came_back(up):
+    up.send(1)
+    up.taker.safe_numbers = {("g1", 1): 1}
+    up.links.update([], up.now_us)
+    up.link_up(link=2)
+
+    up.send(1, link=2)
+
+    assert [("g1", Ack(link=2, safe=0, taken=1))] == [
+        (gateway, said) for gateway, said in up.after(ACK_US) if isinstance(said, Ack)
+    ]
+
+
 def test_heartbeats_say_how_old_unsynced_audio_is(up):
     said = up.after(HEARTBEAT_US)
 

@@ -5,7 +5,7 @@ from gateway.wire.layout import Layout
 from workers.calls import Calls
 from workers.config import workers_config
 from workers.errors import ConfigError
-from workers.pools import Reporter, build_consumer, build_worker
+from workers.pools import Reporter, build_consumer, build_worker, gateways_to_come
 from workers.recorder import Recorder
 from workers.worker import RoundsWorker, Worker
 
@@ -22,6 +22,17 @@ def test_record_pool_records(tmp_path):
 
     assert isinstance(consumer, Recorder)
     consumer.close(0)
+
+
+def test_no_gateway_is_gone_while_nobody_can_look(tmp_path, out_of_descriptors):
+    log = tmp_path / "log" / "gateway-0" / "boot"
+    log.mkdir(parents=True)
+    (log / "lock").touch()
+
+    with out_of_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        gateways_to_come(Layout(tmp_path))
+
+    assert {"boot"} == gateways_to_come(Layout(tmp_path))
 
 
 def test_every_other_pool_runs_its_plug_ins(tmp_path):

@@ -136,6 +136,20 @@ def test_batches_reach_the_consumer_and_are_acknowledged(rig):
     assert [Ack(link=1, safe=1, taken=1)] == rig.gateway.of(Ack)
 
 
+def test_gateways_are_kept_while_nobody_can_look_for_them(rig, out_of_descriptors):
+    rig.link_up()
+
+    with out_of_descriptors():
+        rig.turn(RESCAN_US)
+        blind = rig.worker.not_ready
+    rig.turn(RESCAN_US)
+
+    assert "cannot look for gateways: Too many open files" == blind
+    assert "" == rig.worker.not_ready
+    assert [] == rig.keeper.forgotten
+    assert 1 == len(rig.gateway.of(Hello))
+
+
 def test_gateway_that_says_nothing_gets_a_new_link_over_a_new_socket(rig):
     rig.link_up()
     before = rig.gateway.peer

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.wire.descriptor import Packets, SessionOpen
+from gateway.wire.shortage import is_shortage
 from workers.recordings import durable
 from workers.recordings.names import MANIFEST, iso
 
@@ -99,12 +100,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest in a folder; None where there is none, or none that can be read."""
+    """The manifest in a folder; None where there is none, or none that can be read.
+
+    Raises OSError where it cannot be looked at just now.
+    """
     try:
         descriptor = durable.open_file(folder / MANIFEST, os.O_RDONLY)
         with open(descriptor, "rb") as file:
             return msgspec.json.decode(file.read(), type=Manifest)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    except OSError as fault:
+        if is_shortage(fault):
+            raise
         return None
 
 

@@ -1,5 +1,7 @@
 """How workers find the gateways of their node."""
 
+import pytest
+
 from gateway.bus.rendezvous import (
     SOCKET_PATH_BYTES_MAX,
     Endpoint,
@@ -38,6 +40,21 @@ def test_what_a_killed_process_left_is_not_found_and_taken_away(tmp_path):
 
     assert {} == found
     assert ["live.lock"] == left
+
+
+def test_nobody_is_taken_for_dead_while_nothing_can_be_opened(tmp_path, out_of_descriptors):
+    layout = Layout(tmp_path)
+    endpoint = Endpoint(layout, "live")
+    (layout.bus / "live.ipc").touch()
+    with out_of_descriptors():
+        with pytest.raises(OSError, match="Too many open files"):
+            live_endpoints(layout)
+        with pytest.raises(OSError, match="Too many open files"):
+            remove_dead_endpoints(layout)
+    found = live_endpoints(layout)
+    endpoint.close()
+
+    assert {"live": endpoint.address} == found
 
 
 def test_a_data_folder_without_a_bus_has_no_endpoints(tmp_path):

@@ -147,6 +147,14 @@ def test_a_file_of_junk_costs_itself(template, damaged, which, junk):
     )
 
 
+def test_a_log_is_not_empty_because_nothing_can_be_opened(template, out_of_descriptors):
+    cursor = Cursor([template.folder], 1, Damages())
+    with out_of_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        cursor.read(1)
+
+    assert list(template.places) == whole_ticks([template.folder])
+
+
 def test_a_log_in_two_folders_is_read_in_the_order_of_its_ticks(template, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

@@ -32,6 +32,19 @@ def finished(folder, *sessions, state="complete"):
     write_manifest(folder, manifest, sync=False)
 
 
+def test_a_finished_session_gets_no_second_folder_while_its_manifest_cannot_be_opened(
+    recordings, out_of_descriptors
+):
+    folder = claim(recordings)
+    finished(folder, "00000000000000ff")
+    folders.release_folder(recordings, "call", folder)
+
+    with out_of_descriptors(), pytest.raises(OSError, match="Too many open files"):
+        claim(recordings)
+
+    assert claim(recordings) is None
+
+
 def test_a_call_lies_under_the_date_of_its_first_session(recordings):
     assert recordings / DATE / "call" == claim(recordings)
     assert "../2025/11/24/call" == os.readlink(recordings / ".calls" / "call")
