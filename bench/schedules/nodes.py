@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -279,7 +280,10 @@ class RecorderProcess(Process):
         gateways: Callable[[], Mapping[str, str]],
     ) -> None:
         super().__init__(name)
+        #: What becomes of its looks for gateways: "", "fail" or "find none".
+        self.looks = ""
         self._schedule = schedule
+        self._gateways = gateways
         self.recorder = Recorder(recordings, settings, threads=False)
         self.worker = _StepWorker(
             Layout(recordings.parent),
@@ -287,10 +291,15 @@ class RecorderProcess(Process):
             self.recorder,
             bus.spokes(self),
             clock=lambda: schedule.now_us,
-            find=lambda _: gateways(),
+            find=lambda _: self._find(),
         )
         schedule.every(100_000, self, "loop", "turns", self._turn)
         schedule.every(120_000, self, "writer", "writes", self._write)
+
+    def _find(self) -> Mapping[str, str]:
+        if self.looks == "fail":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return {} if self.looks else self._gateways()
 
     def _write(self) -> None:
         self.recorder.write_next()

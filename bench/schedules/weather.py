@@ -29,6 +29,7 @@ class Weather:
             self._fill,
             self._fail_syncs,
             self._drain,
+            self._blind,
         ]
         self._kinds = [kind for kind in kinds if chooser.random() < 0.5] or [self._kill]
         if world.power and chooser.random() < 0.4:
@@ -116,6 +117,20 @@ class Weather:
         if victim := self._victim():
             self._note(victim.name, "is told to leave")
             victim.drain()
+
+    def _blind(self) -> None:
+        """A recorder cannot look for gateways, or does not see those that are there."""
+        recorders = [each for each in self._world.recorders if not each.is_dead]
+        if recorders:
+            victim = self._schedule.random.choice(recorders)
+            victim.looks = self._schedule.random.choice(("fail", "find none"))
+            self._note(victim.name, f"its looks {victim.looks}")
+
+            def mend() -> None:
+                victim.looks = ""
+
+            delay_us = self._schedule.between(100 * MS, SECOND)
+            self._schedule.after(delay_us, None, "", f"{victim.name} sees", mend)
 
     def _cut_power(self) -> None:
         self._world.cut_power()

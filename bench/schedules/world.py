@@ -61,6 +61,8 @@ class World:
             mark=chooser.choice((2000, 2000, 20, 3)),
         )
         self.callers = Callers(schedule)
+        #: Gateways that make their logs and are in nobody's reach but the power's.
+        self._beginning: list[GatewayProcess] = []
         self.gateways: list[GatewayProcess] = []
         self.recorders: list[RecorderProcess] = []
         self.finishers: list[FinishProcess] = []
@@ -196,11 +198,18 @@ class World:
         def start() -> None:
             process.start(segment_s=self.segment_s, power=self.power, limits=self.limits)
 
+        def dies() -> None:
+            self.disk.dies(process)
+            self._restart(lambda: self._start_gateway(name))
+
+        process.on_death = dies
+        self._beginning.append(process)
         try:
             self.schedule.run_as(process, "loop", start)
         except OSError:
-            self.disk.dies(process)
-            self._restart(lambda: self._start_gateway(name))
+            self.schedule.kill(process)
+        self._beginning.remove(process)
+        if process.is_dead:
             return
         self.gateways.append(process)
         self.callers.gateways.append(process)
@@ -248,7 +257,7 @@ class World:
         """Everything ends at once; what was not synced may be gone."""
         self.schedule.note("world", "POWER CUT")
         self.is_cutting_power = True
-        for process in (*self.gateways, *self.recorders, *self.finishers):
+        for process in (*self._beginning, *self.gateways, *self.recorders, *self.finishers):
             self.schedule.kill(process)
         for gateway in self.gateways:
             gateway.note_losses(power=True)

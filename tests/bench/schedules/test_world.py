@@ -5,12 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 import gateway.log.writer
 import gateway.router
+import workers.links
 import workers.recorder
 from bench.schedules import run as running
 from bench.schedules.cli import schedules
@@ -65,6 +67,12 @@ def resumes_too_late(*arguments: object) -> dict[object, int | None]:
     return {source: None if tick is None else tick + 1 for source, tick in found.items()}
 
 
+def numbers_links_anew(links: Any, gateway: str, now_us: int, hello_due_us: int) -> None:
+    old = links._links.get(gateway)
+    number = 1 if old is None else old.key[1] + 1
+    links._links[gateway] = workers.links._Link((gateway, number), now_us, hello_due_us)
+
+
 @pytest.mark.parametrize(
     ("where", "name", "planted"),
     [
@@ -72,6 +80,9 @@ def resumes_too_late(*arguments: object) -> dict[object, int | None]:
         pytest.param(gateway.router, "resume_ticks", resumes_too_late, id="resumes too late"),
         pytest.param(
             workers.recorder._Writer, "has_done", lambda *_: True, id="acknowledges too early"
+        ),
+        pytest.param(
+            workers.links.WorkerLinks, "_begin", numbers_links_anew, id="numbers links anew"
         ),
         pytest.param(
             placing, "_kept", lambda _pieces, _stream, facts: facts.with_audio, id="keeps copies"
