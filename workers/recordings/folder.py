@@ -45,6 +45,10 @@ def claim_folder(
             continue
         if _is_sealed(recordings, call_id, session, opened_at_us, folder):
             return None
+        if _is_closed_for_good(folder):
+            # Closed while we made the link; or a loss of power has brought the link back.
+            release_folder(recordings, call_id, folder)
+            continue
         durable.make_folders(recordings, *folder.relative_to(recordings).parts, STREAMS, sync=sync)
         if sync:  # whoever made the link may have died before it was safe
             durable.sync_folder(link.parent)
@@ -153,6 +157,14 @@ def _is_sealed(
         if _has_closed(folder, session):
             return True
     return False
+
+
+def _is_closed_for_good(folder: Path) -> bool:
+    """Whether its stream files are gone: nothing could be added to it any more."""
+    if (folder / STREAMS).exists():
+        return False
+    manifest = read_manifest(folder)
+    return manifest is not None and manifest.state != "open"
 
 
 def _names_of(recordings: Path, call_id: str, opened_at_us: int) -> Iterator[Path]:

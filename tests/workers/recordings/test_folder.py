@@ -100,6 +100,16 @@ def test_an_open_recording_that_lost_its_link_is_not_written_to(recordings):
     assert recordings / DATE / "call~2" == claim(recordings)
 
 
+def test_a_link_to_a_recording_that_is_closed_for_good_is_made_anew(recordings):
+    folder = claim(recordings)
+    finished(folder, "00000000000000ff")
+    (folder / "streams").rmdir()
+
+    assert claim(recordings) is None
+    assert recordings / DATE / "call~2" == claim(recordings, session="0000000000000100")
+    assert recordings / DATE / "call~2" == find_folder(recordings, "call")
+
+
 def test_only_the_link_to_the_folder_itself_is_taken_away(recordings):
     folder = claim(recordings)
     folders.release_folder(recordings, "call", folder.with_name("call~2"))
