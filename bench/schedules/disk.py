@@ -147,10 +147,13 @@ class Disk:
             return int(_REAL["open"](path, flags, mode, dir_fd=dir_fd))
         if self._step():
             self._die()
-        if flags & os.O_CREAT and self.is_full[self._area(text)] and not os.path.lexists(text):
+        is_new = bool(flags & os.O_CREAT) and not os.path.lexists(text)
+        if is_new and self.is_full[self._area(text)]:
             raise OSError(errno.ENOSPC, "No space left on device")
         descriptor = int(_REAL["open"](path, flags, mode, dir_fd=dir_fd))
         inode = os.fstat(descriptor).st_ino
+        if is_new:
+            self._written_us[inode] = self._schedule.now_us
         self._files[descriptor] = Descriptor(self._schedule.current, text, inode)
         return descriptor
 

@@ -152,14 +152,17 @@ def _offset(difference_us: int, streams: list[tuple[StreamContents, StreamFacts]
 def _nearly(
     pieces: list[Piece], offset: Fraction, kept: list[tuple[StreamContents, StreamFacts, Mask]]
 ) -> Fraction:
-    """What makes a session go on without a seam where its streams' tracks end; 0 if far off."""
+    """What makes a session go on without a seam where its streams' tracks end; 0 if far off.
+
+    By whole packets alone: where its recorder died a file may end in the midst of one.
+    """
     distances: list[Fraction] = []
     for stream, facts, mask in kept:
         rate, chosen = stream.opened.sample_rate, facts.entries[mask]
         ends = [
-            piece.end
+            int(piece.rows[-1, 1])
             for piece in pieces
-            if is_same_track(piece.stream, stream) and not piece.brings_nothing
+            if is_same_track(piece.stream, stream) and len(piece.rows)
         ]
         if not ends or not len(chosen):
             continue

@@ -60,6 +60,16 @@ def test_a_session_that_nearly_touches_is_moved_as_a_whole(placed, source, late_
     assert (16_000, 16_000) == (anna.begin, bert.begin)
 
 
+def test_a_file_that_ends_in_the_midst_of_a_packet_moves_nothing(placed, recordings, source):
+    first = session(source, 1, 0, anna=steady(0, 47))
+    source.record(recordings, first)
+    audio = find_folder(recordings, "call") / "streams" / "0000000000000001-1.wav"
+    with audio.open("ab") as file:
+        file.write(b"\1\0" * (2 * 320 - 1))
+
+    assert 16_000 == placed(session(source, 2, S, anna=steady(S, 5)))[1].begin
+
+
 def test_the_baseline_of_each_session_counts(placed, source):
     first = session(source, 1, 0, anna=[0, *steady(PACKET_US, 49, 12_000)])
     second = session(source, 2, 5 * S, anna=[5 * S, *steady(5 * S + PACKET_US, 49, -12_000)])
