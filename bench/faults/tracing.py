@@ -28,6 +28,7 @@ INJECTIONS = {
         Injection("fdatasync", "error=ENOSPC:when=1..2"),
         Injection("writev,write", "error=ENOSPC:when=1..2", is_log=True),
         Injection("writev,write", "error=EIO:when=1", is_log=True),
+        Injection("openat", "error=EMFILE:when=1"),
     ),
     ("gateway", "syscall-delay"): (
         Injection("fdatasync", "delay_enter=400000:when=1..3"),
