@@ -21,7 +21,7 @@ class CapacityLimits(NamedTuple):
     sessions_max: int = 0
     #: Of the process's own memory.
     memory_bytes_max: int = 0
-    #: Of the machine's memory that must be left, 0 to 1.
+    #: Of the memory of the machine, or of its container, that must be left, 0 to 1.
     memory_free_min: float = 0.0
     #: What connections may take of the process's file descriptors.
     descriptors_max: int = 0
@@ -127,7 +127,7 @@ class Capacity:
             return Shortage("memory", f"{taken_mib} MiB of memory are over `memory_bytes_max`")
         if self.memory_free < limits.memory_free_min:
             left = f"{100 * self.memory_free:.0f} %"
-            return Shortage("memory", f"{left} of the machine's memory is left: `memory_free_min`")
+            return Shortage("memory", f"{left} of the memory is left: `memory_free_min`")
         if self._is_late:
             reason = f"the event loop is {self.lag_ms:.0f} ms late: `lag_ms_max`"
             return Shortage("lag", reason)

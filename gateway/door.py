@@ -4,15 +4,14 @@ The shell around `capacity` and `placement`.
 """
 
 import logging
-import os
 import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from gateway.admission import Refusal
 from gateway.capacity import DESCRIPTORS_RESERVED, Capacity, CapacityLimits, Shortage, Slot
+from gateway.memory import free_share, own_memory_bytes
 from gateway.placement import Gate
 
 MEASURE_S = 0.1
@@ -22,8 +21,6 @@ CROWDED_S = 0.1
 _MEMORY_EVERY = 5
 #: Refusals that are logged one by one; of those beyond it the log has the number.
 LINES_A_SECOND_MAX = 10
-_STATM = Path("/proc/self/statm")
-_MEMINFO = Path("/proc/meminfo")
 
 logger = logging.getLogger(__name__)
 
@@ -133,27 +130,6 @@ def descriptors_max() -> int:
     if soft == resource.RLIM_INFINITY:
         return 0
     return soft - min(DESCRIPTORS_RESERVED, soft // 2)
-
-
-def own_memory_bytes() -> int:
-    """What the process has in memory; 0 where the system does not say."""
-    try:
-        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
-def free_share() -> float:
-    """Of the machine's memory, what could be had; 1 where the system does not say."""
-    try:
-        lines = _MEMINFO.read_text().splitlines()
-    except OSError:
-        return 1.0
-    found = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-    try:
-        return int(found["MemAvailable"][0]) / int(found["MemTotal"][0])
-    except (KeyError, IndexError, ValueError, ZeroDivisionError):
-        return 1.0
 
 
 def _now_us() -> int:

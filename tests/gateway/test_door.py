@@ -1,5 +1,4 @@
 import logging
-import os
 import resource
 import socket
 import time
@@ -13,7 +12,6 @@ from gateway.door import (
     LINES_A_SECOND_MAX,
     SharedDoor,
     descriptors_max,
-    free_share,
 )
 from gateway.placement import Gate, Others, Table
 
@@ -154,16 +152,3 @@ def test_some_descriptors_are_left_for_what_is_no_connection():
 
     assert now == hard
     assert found < hard or hard == resource.RLIM_INFINITY
-
-
-def test_a_system_that_says_nothing_of_its_memory_has_enough(monkeypatch, tmp_path):
-    monkeypatch.setattr(doors, "_MEMINFO", tmp_path / "missing")
-
-    assert 1.0 == free_share()
-
-
-def test_memory_without_known_lines_is_enough(monkeypatch, tmp_path):
-    (tmp_path / "meminfo").write_text(f"Unknown: {os.getpid()}\n")
-    monkeypatch.setattr(doors, "_MEMINFO", tmp_path / "meminfo")
-
-    assert 1.0 == free_share()
