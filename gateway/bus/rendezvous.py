@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.wire.counters import replace_file
@@ -36,6 +37,15 @@ def bus_folder(layout: Layout, *, create: bool = False) -> Path:
         if folder.stat().st_uid != os.getuid():
             raise PermissionError(f"{folder} belongs to another user")
     return folder.absolute()
+
+
+def leave_bus_folder(layout: Layout) -> None:
+    """Take a short folder away with what dead processes have left, unless somebody is in it."""
+    folder = bus_folder(layout)
+    if folder != layout.bus.absolute():
+        with suppress(OSError):
+            remove_dead_endpoints(layout)
+            folder.rmdir()
 
 
 class Endpoint:

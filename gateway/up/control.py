@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.bus.rendezvous import bus_folder
+from gateway.bus.rendezvous import bus_folder, leave_bus_folder
 from gateway.errors import EX_USAGE, Unavailable
 from gateway.wire.layout import Layout
 
@@ -63,6 +63,7 @@ class Control:
         await asyncio.gather(*self._busy, return_exceptions=True)
         if self._path is not None:
             self._path.unlink(missing_ok=True)
+            leave_bus_folder(self._layout)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -6,6 +6,7 @@ from gateway.bus.rendezvous import (
     SOCKET_PATH_BYTES_MAX,
     Endpoint,
     bus_folder,
+    leave_bus_folder,
     live_endpoints,
     remove_dead_endpoints,
 )
@@ -70,6 +71,19 @@ def test_a_long_data_path_gets_a_short_folder_that_is_named_in_it(tmp_path):
 
     assert len(endpoint.address.removeprefix("ipc://")) <= SOCKET_PATH_BYTES_MAX
     assert f"{folder}\n" == layout.bus_path.read_text()
+
+
+def test_a_short_folder_goes_with_the_last_one_in_it(tmp_path):
+    layout = Layout(tmp_path / ("long" * 30))
+    endpoint = Endpoint(layout, "live")
+    leave_bus_folder(layout)
+    is_there = bus_folder(layout).exists()
+    endpoint.close()
+    (bus_folder(layout) / "dead.lock").touch()
+    leave_bus_folder(layout)
+
+    assert is_there
+    assert not bus_folder(layout).exists()
 
 
 def test_the_folder_is_closed_to_others(tmp_path):
