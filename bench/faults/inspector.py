@@ -17,6 +17,8 @@ from bench.faults.speech import Speech
 
 #: A call's recording is looked at so long after its end: what has been made safe twice is in.
 LINGER_S = 10.0
+#: A right recording stays so long: what is delivered once more, by whoever was slow, finds it.
+KEEP_S = 60.0
 #: After the last fault: right by then, or wrong. Before that there is no hurry.
 PATIENCE_S = 120.0
 RETRY_S = 2.0
@@ -66,6 +68,7 @@ class Inspector:
         kills: list[tuple[int, float]],
         *,
         patience_s: float = PATIENCE_S,
+        keep_s: float = KEEP_S,
     ) -> None:
         self.totals = Totals()
         self.waiting = 0
@@ -76,8 +79,11 @@ class Inspector:
         self._take = take
         self._kills = kills
         self._patience_s = patience_s
+        self._keep_s = keep_s
         self._queue: list[_Waiting] = []
-        self._removed: set[str] = set()
+        #: Recordings that are right, and until when they stay.
+        self._right: list[tuple[float, Path]] = []
+        self._known: set[str] = set()
         self._calm_s: float | None = None
         self._is_last = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inspector", daemon=True)
@@ -95,7 +101,7 @@ class Inspector:
         """Recordings of nobody who has called; to be asked at the end."""
         names = {path.parent.name for path in self._recordings.glob("[0-9]*/*/*/*/manifest.json")}
         known = {item["call"]["call_id"] for item in self.totals.differences}
-        return sorted(name for name in names if name.split("~")[0] not in known | self._removed)
+        return sorted(name for name in names if name.split("~")[0] not in known | self._known)
 
     def _run(self) -> None:
         try:
@@ -117,6 +123,8 @@ class Inspector:
                 item.look_s = now_s + RETRY_S
                 if self._look(item, now_s):
                     self._queue.remove(item)
+        while self._right and self._right[0][0] <= now_s:
+            self._remove(self._right.pop(0)[1])
         return not self._queue
 
     def _look(self, item: _Waiting, now_s: float) -> bool:
@@ -134,13 +142,13 @@ class Inspector:
         self.totals.add(found)
         self.totals.right_after_s.append(round(now_s - item.ended_s, 1))
         if found.is_right:
-            self._remove(folders[0])
+            self._known.add(folders[0].name)
+            self._right.append((now_s + self._keep_s, folders[0]))
         else:
             self._keep(item.call, folders, found)
         return True
 
     def _remove(self, folder: Path) -> None:
-        self._removed.add(folder.name)
         shutil.rmtree(folder, ignore_errors=True)
         (self._recordings / ".calls" / folder.name).unlink(missing_ok=True)
 

@@ -74,20 +74,23 @@ class StreamFiles:
         self._said: dict[StreamKey, bytes] = {}
         #: A sync has failed since the last gather that is safe: names may be lost, too.
         self._is_distrustful = False
+        #: Folders went away under this try: what it wrote in them is to be written again.
+        self._has_moved = False
 
     def write(self, gather: Gather) -> None:
         """Make all of a gather safe. Raises OSError; then call it again with the same gather."""
         touched = _Touched(sync=self._sync)
         made: list[_Stream] = []
+        self._has_moved = False
         try:
             self._open(gather, touched)
             index = self._write_audio(gather, touched, made)
             self._append(gather, FrameKind.EVENT, touched)
             self._append(gather, FrameKind.GAP, touched)
-            touched.make_safe()
+            self._make_safe(touched)
             self._write_index(index, touched)
             self._append(gather, FrameKind.CLOSE, touched)
-            touched.make_safe()
+            self._make_safe(touched)
             self._mark_ended(gather)
         except OSError:
             self._distrust(gather)
@@ -98,6 +101,11 @@ class StreamFiles:
         for stream in made:
             stream.is_made = True
         self._forget(gather)
+
+    def _make_safe(self, touched: "_Touched") -> None:
+        if self._has_moved:
+            raise FileNotFoundError("folders of recordings went away and were made again")
+        touched.make_safe()
 
     def _mark_ended(self, gather: Gather) -> None:
         for each in gather.described:
@@ -194,7 +202,7 @@ class StreamFiles:
         if stream.path is not None and self._said.get(key) != line:
             with self._folder_of(each.session):
                 touched.append(Path(f"{stream.path}.json"), [line])
-            self._said[key] = line
+                self._said[key] = line
 
     def _path(self, folder: Path, key: StreamKey) -> str:
         return str(folder / STREAMS / stream_name(f"{key[0]:016x}", key[1]))
@@ -257,12 +265,15 @@ class StreamFiles:
 
     @contextmanager
     def _folder_of(self, session: int) -> Iterator[None]:
-        """Around what uses a session's folder: should it have gone, the next try has another."""
+        """Around what uses a session's folder: should it have gone, the next try has another.
+
+        This one goes on, to find all that have: else each would cost a try, and its delay.
+        """
         try:
             yield
         except FileNotFoundError:
             self._forget_folder(session)
-            raise
+            self._has_moved = True
 
     def _forget_folder(self, session: int) -> None:
         """The folder went away under us: find or make it again, from the OPENs that we know."""

@@ -15,6 +15,7 @@ def inspected(by_hand, tmp_path, name: str = "a-call") -> Inspector:
         lambda: calls.pop() if calls else None,
         [],
         patience_s=0.0,
+        keep_s=0.0,
     )
     inspector.finish()
     assert inspector.fault is None

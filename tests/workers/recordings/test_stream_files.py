@@ -157,6 +157,22 @@ def test_a_folder_that_goes_away_is_made_again_by_the_next_try(recordings, sourc
     assert 1 == contents.streams[0].samples
 
 
+def test_folders_that_go_away_together_cost_one_try(recordings, source):
+    sessions = [source.Session(number, call_id=f"call-{number}") for number in range(1, 9)]
+    files = StreamFiles(recordings, RecorderCounters(), sync=False)
+    opened = [frame for each in sessions for frame in (each.open(), each.open_stream(1))]
+    files.write(gathered(source, opened))
+    for each in sessions:
+        shutil.rmtree(find_folder(recordings, each.call_id))
+    gather = gathered(source, [each.audio(1, 0, b"\1\0") for each in sessions])
+    with pytest.raises(FileNotFoundError):
+        files.write(gather)
+    files.write(gather)
+    for each in sessions:
+        (contents,) = read_contents(find_folder(recordings, each.call_id)).sessions
+        assert 1 == contents.streams[0].samples
+
+
 def test_frames_of_a_recording_that_is_closed_for_good_are_counted_and_left(
     recordings, source, session
 ):
