@@ -7,6 +7,7 @@ hundreds of calls needs the memory of one.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,8 +75,11 @@ class Recordings:
 
     def scan(self) -> dict[str, list[tuple[Path, str]]]:
         """Folder and state of every recording there is, by call id."""
-        for path in self._root.rglob("manifest.json"):
-            self._look(path)
+        # `os.walk` does not mind folders that go away while it looks.
+        for folder, names, files in os.walk(self._root):
+            if "manifest.json" in files:
+                names.clear()
+                self._look(Path(folder, "manifest.json"))
         calls: dict[str, list[tuple[Path, str]]] = {}
         for path, (_, call_id, state) in self._seen.items():
             calls.setdefault(call_id, []).append((path.parent, state))
