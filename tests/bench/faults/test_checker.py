@@ -1,6 +1,7 @@
 import pytest
 
 from bench.faults.checker import TORN_S_MAX, Found, check
+from bench.faults.sent import SentSocket
 
 
 def found_in(by_hand) -> Found:
@@ -204,6 +205,22 @@ def test_what_was_never_handed_over_is_not_missing_behind_the_end(by_hand):
     found = found_in(by_hand)
 
     assert ([], 2) == (found.faults, found.unread)
+
+
+def test_a_participant_of_whom_nothing_left_us_needs_no_track(by_hand):
+    by_hand.call.sockets = [SentSocket(0, 0, 1, 0, "half-closed")]
+    by_hand.manifest = {"tracks": [], "mixed": None, "sessions": [{"cause": None}]}
+
+    found = found_in(by_hand)
+
+    assert found.is_right
+    assert (1, 1) == (found.sent, found.unread)
+
+
+def test_a_participant_who_was_heard_and_has_no_track_is_found(by_hand):
+    by_hand.manifest = {"tracks": [], "mixed": None}
+
+    assert any("participant 0 has no track" in fault for fault in found_in(by_hand).faults)
 
 
 def test_packets_that_never_left_us_need_not_be_there(by_hand):
