@@ -5,6 +5,7 @@ Nothing here fetches, resolves or opens anything. Paths, tokens and headers are 
 
 from collections.abc import Callable
 from hashlib import blake2b
+from http import HTTPStatus
 from typing import NamedTuple
 
 from gateway.capacity import Shortage
@@ -40,6 +41,18 @@ class Refusal(NamedTuple):
     status: int
     reason: str
     headers: tuple[tuple[str, str], ...] = ()
+
+    def answer(self) -> bytes:
+        """The whole answer, after which nothing is said."""
+        body = f"{self.reason}\n".encode()
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            "Connection: close",
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 UPGRADE_REQUIRED = Refusal(426, "calls come in by a WebSocket upgrade", (("Upgrade", "websocket"),))

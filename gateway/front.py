@@ -20,6 +20,11 @@ class Handler(Protocol):
         """The last call: nothing more comes. `proper`: a close frame came from the peer."""
 
 
+#: What a handler may have besides, as `take`: (data, at, most bytes of a message) of masked frames;
+#: returns where it ended, and how many messages it took. It may take none.
+Take = Callable[[bytes | bytearray, int, int], tuple[int, int]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SocketLimits:
     """How long things may take, and how large a message may be."""

@@ -22,6 +22,8 @@ has changed: the stream is re-based and nothing is left out.
 from array import array
 from bisect import insort
 
+from gateway.kernel import AxisState, PlaceState
+
 US = 1_000_000
 NEAR_US = 40_000
 CORRECT_US_MIN = 20_000
@@ -39,19 +41,10 @@ QUIET_PEAK = 256
 _GRAINS_US = (1_000_000, 100_000, 0)
 
 
-class Axis:
+class Axis(AxisState):
     """The time of one session, shared by its streams."""
 
-    __slots__ = (
-        "_first",
-        "_settle_us",
-        "base_us",
-        "baseline_us",
-        "grain_us",
-        "head_us",
-        "settled",
-        "zero_us",
-    )
+    __slots__ = ("_first", "_settle_us")
 
     def __init__(self, zero_us: int) -> None:
         """`zero_us`: Unix us of position 0: the first believable stamp, else the wall clock."""
@@ -88,35 +81,13 @@ class Axis:
             self._first = array("q")
 
 
-class Place:
+class Place(PlaceState):
     """One stream of a session: its next position, and what its stamps have been like. Fixed size.
 
     Invariants: positions never decrease; every packet gets the next `seq`, left out or not.
     """
 
-    __slots__ = (
-        "_axis",
-        "_count",
-        "_held_us",
-        "_median_us",
-        "_window",
-        "_window_end",
-        "base_us",
-        "dropped",
-        "filled",
-        "first_position",
-        "is_clock_jump",
-        "is_late",
-        "late",
-        "lost",
-        "owed",
-        "packet_samples",
-        "position",
-        "rate",
-        "rebased",
-        "seq",
-        "wild",
-    )
+    __slots__ = ("_held_us", "dropped", "filled", "late", "lost", "rebased", "wild")
 
     def __init__(self, axis: Axis, rate: int) -> None:
         self._axis = axis

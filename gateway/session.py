@@ -11,8 +11,10 @@ from typing import NamedTuple
 from gateway.acs.errors import PacketError
 from gateway.acs.packets import AudioMetadata, Event, normalise
 from gateway.acs.reader import PacketReader
+from gateway.kernel import take
 from gateway.ledger import JUMP_US_MAX, STAMP_US_MIN, Axis, Place, is_quiet
 from gateway.route import Route
+from gateway.stream import Held, Stream
 from gateway.wire import descriptor
 from gateway.wire.frame import FRAME, NO_STAMP, SESSION_STREAM, FrameFlag, FrameKind
 
@@ -55,28 +57,6 @@ class Limits(NamedTuple):
     streams_max: int = 256
 
 
-class Held(NamedTuple):
-    """An audio packet that the ledger holds until the stream's next one is here."""
-
-    stamp_us: int | None
-    pcm: bytes
-    silent: bool
-
-
-class Stream:
-    """One participant at one rate in this session."""
-
-    __slots__ = ("bad", "held", "index", "participant", "place", "silent")
-
-    def __init__(self, index: int, participant: str | None, place: Place) -> None:
-        self.index = index
-        self.participant = participant
-        self.place = place
-        self.silent = 0
-        self.bad = 0
-        self.held: Held | None = None
-
-
 class Session:
     """What the socket hands its messages to."""
 
@@ -98,7 +78,9 @@ class Session:
         self.dropped: dict[str, dict[str, int]] = {}
         #: Packets read, bad ones included.
         self.packets = 0
-        self._read = PacketReader().read
+        reader = PacketReader()
+        self._read = reader.read
+        self._layouts = reader.layouts
         self._identity = identity
         self._limits = limits
         self._clock = clock
@@ -163,6 +145,28 @@ class Session:
         if route.room <= 0:
             route.overflow()
         return GO_ON
+
+    def take(self, data: bytes | bytearray, at: int, bytes_max: int) -> tuple[int, int]:
+        """Take usual packets out of masked frames, from `data[at]` on, as far as that goes.
+
+        Returns where it ended and how many there were. The same as `receive` for each of them; what
+        is not usual, or begins at the end of the route's room, is left to that.
+        """
+        if take is None:
+            return at, 0
+        route = self.route
+        at, packets, room, stream = take(
+            data, at, bytes_max, self._layouts, self._streams, self.id,
+            route.heads, route.payloads, route.room,
+        )  # fmt: skip
+        if packets:
+            self.packets += packets
+            self._bad_run = 0
+            self._last = stream
+            route.room = room
+            if room <= 0:
+                route.overflow()
+        return at, packets
 
     def closed(self, code: int | None, proper: bool) -> None:
         """The socket is gone: end every stream, then the session."""

@@ -21,10 +21,10 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.speedups import apply_mask
 
-from gateway import admission
+from gateway import admission, kernel
 from gateway.admission import Refusal, UpgradeRequest
 from gateway.capacity import UNLIMITED, Slot
-from gateway.front import Front, Handler
+from gateway.front import Front, Handler, Take
 from gateway.lane import piece_end
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class MediaSocket(asyncio.Protocol):
         "_protocol",
         "_slot",
         "_tail",
+        "_take_usual",
         "_transport",
     )
 
@@ -89,6 +90,8 @@ class MediaSocket(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         #: None before the upgrade, and again once it was told that nothing more comes.
         self._handler: Handler | None = None
+        #: The handler's own way for usual messages, if it has one.
+        self._take_usual: Take | None = None
         #: Nothing that is still read is looked at: refused, failed, or closed by the peer.
         self._is_deaf = False
         #: The handler wants no more messages.
@@ -101,8 +104,7 @@ class MediaSocket(asyncio.Protocol):
         self._fragments = bytearray()
         self._fragments_are_text = False
         #: The head of the request as far as it was read: how long, and its last three bytes.
-        self._head_bytes = 0
-        self._head_last = b""
+        self._head_bytes, self._head_last = 0, b""
         #: Times of the loop, which is the monotonic clock. Here and not in `connection_made`,
         #: because that comes only after a TLS handshake, which counts, too.
         self._deadline_s = time.monotonic() + limits.handshake_s
@@ -145,9 +147,14 @@ class MediaSocket(asyncio.Protocol):
                 return
             data, self._tail = self._tail, bytearray()
         counters = self._front.counters
-        size = len(data)
-        at = 0
+        take = self._take_usual
+        size, at = len(data), 0
         while at < size:
+            if take is not None and self._lane:
+                at, taken = take(data, at, self._payload_bytes_max)
+                counters.messages += taken
+                if at == size:
+                    return
             if self._lane and size - at > 8:
                 head, length, mask = _lane_head(data, at)
                 begin = at + 8
@@ -293,6 +300,7 @@ class MediaSocket(asyncio.Protocol):
             return
         self._front.counters.accepted += 1
         self._handler = decided
+        self._take_usual = None if kernel.take is None else getattr(decided, "take", None)
         self._deadline_s = inf
         self._ping_due_s = time.monotonic() + self._front.limits.ping_s
         self._protocol.send_response(response)
@@ -309,15 +317,7 @@ class MediaSocket(asyncio.Protocol):
         self._slot.give_up()
         self._is_deaf = True
         self._deadline_s = time.monotonic() + self._front.limits.close_s
-        body = f"{refusal.reason}\n".encode()
-        lines = [
-            f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}",
-            "Connection: close",
-            "Content-Type: text/plain; charset=utf-8",
-            f"Content-Length: {len(body)}",
-            *(f"{name}: {value}" for name, value in refusal.headers),
-        ]
-        self._send(["\r\n".join(lines).encode() + HEAD_END + body, b""])
+        self._send([refusal.answer(), b""])
 
     def close(self, code: int, reason: str = "") -> None:
         """Close in order: send a close frame and wait for the peer's, `close_s` at most.

@@ -46,6 +46,7 @@ LONG_FUNCTIONS = {
 TESTED_ELSEWHERE = {
     "gateway/__main__.py": "tests/gateway/test_cli.py",
     "gateway/route.py": "tests/gateway/test_session.py",
+    "gateway/stream.py": "tests/gateway/test_session.py",
     "gateway/seats.py": "tests/gateway/test_router.py",
     "gateway/catch_up.py": "tests/gateway/test_router.py",
     "gateway/links.py": "tests/gateway/test_router.py",

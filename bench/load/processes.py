@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 READY_S = 30.0
@@ -32,8 +32,12 @@ class Child:
         cpus: set[int],
         listener: socket.socket | None = None,
         announces: bool = False,
+        environment: Iterable[tuple[str, str]] = (),
     ) -> None:
-        """`announces`: it takes `--ready-fd` and writes there; `listener` is passed on as it is."""
+        """`announces`: it takes `--ready-fd` and writes there; `listener` is passed on as it is.
+
+        `environment` is added to ours.
+        """
         self.name = name
         self._log = folder / f"{name}.log"
         lives_read, self._lives = os.pipe()
@@ -45,7 +49,12 @@ class Child:
             passed.append(listener.fileno())
         with self._log.open("wb") as log, running_on(cpus):
             self._process = subprocess.Popen(
-                [*argv, *options], stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=passed
+                [*argv, *options],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                pass_fds=passed,
+                env=os.environ | dict(environment),
             )
         os.close(lives_read)
         os.close(ready_write)

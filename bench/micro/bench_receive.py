@@ -9,6 +9,7 @@ from zlib import crc32
 
 import orjson
 import pybase64
+import pytest
 
 from bench.load.frames import audio_frames
 from bench.micro.inputs import (
@@ -22,6 +23,7 @@ from bench.micro.inputs import (
     session,
 )
 from bench.micro.measure import Measure
+from gateway import kernel
 from gateway.acs.packets import parse
 from gateway.acs.reader import PacketReader
 from gateway.ledger import Axis, Place
@@ -91,6 +93,9 @@ def bench_session_receive(measure: Measure) -> None:
     measure(run, COUNT)
 
 
+with_and_without = pytest.mark.parametrize("compiled", [False, True], ids=["python", "kernel"])
+
+
 class _Nobody:
     """A handler that does nothing."""
 
@@ -104,9 +109,13 @@ class _Nobody:
         """Nothing."""
 
 
-def _open_socket(handler: object) -> MediaSocket:
+def _open_socket(handler: object, *, compiled: bool = False) -> MediaSocket:
     socket = MediaSocket(front(handler))
     socket._handler = handler  # type: ignore[assignment]  # as if the upgrade were done
+    if compiled:
+        if kernel.take is None:
+            pytest.skip("the compiled part is not there")
+        socket._take_usual = handler.take  # type: ignore[attr-defined]
     return socket
 
 
@@ -124,12 +133,13 @@ def bench_lane(measure: Measure) -> None:
     measure(run, COUNT)
 
 
-def bench_lane_and_session(measure: Measure) -> None:
+@with_and_without
+def bench_lane_and_session(measure: Measure, compiled: bool) -> None:
     frames = masked_packets(COUNT)
 
     def run() -> int:
         to = route()
-        data_received = _open_socket(session(to)).data_received
+        data_received = _open_socket(session(to), compiled=compiled).data_received
         for frame in frames:
             data_received(frame)
         return crc32(to.take(1, 0).payload)
@@ -137,11 +147,12 @@ def bench_lane_and_session(measure: Measure) -> None:
     measure(run, COUNT)
 
 
-def bench_lane_and_session_of_1000_sockets(measure: Measure) -> None:
+@with_and_without
+def bench_lane_and_session_of_1000_sockets(measure: Measure, compiled: bool) -> None:
     """One packet of each: what is touched is cold, as under a load."""
     frames = audio_frames(BEGIN_MS)
     to = route()
-    feeds = [_open_socket(session(to)).data_received for _ in range(1000)]
+    feeds = [_open_socket(session(to), compiled=compiled).data_received for _ in range(1000)]
 
     def run() -> int:
         frame = memoryview(next(frames))

@@ -14,6 +14,8 @@ SERVERS = (
     "picows",
     "gateway",
     "gateway-at-once",
+    "gateway-python",
+    "gateway-python-at-once",
     "gateway-no-log",
     "gateway-recorder",
 )

@@ -28,7 +28,14 @@ RATIOS = (
     Ratio(
         "recorder / do-nothing", ("gateway-recorder", "worker_us"), ("do-nothing", "server_us"), 1.0
     ),
-    Ratio("gateway / quickstart", ("gateway", "server_us"), ("quickstart", "server_us"), 0.3),
+    Ratio("gateway / quickstart", ("gateway", "server_us"), ("quickstart", "server_us"), 0.2),
+    Ratio("gateway / node-ws", ("gateway", "server_us"), ("node-ws", "server_us"), 0.6),
+    Ratio("python / compiled", ("gateway-python", "server_us"), ("gateway", "server_us")),
+    Ratio(
+        "python / compiled, at once",
+        ("gateway-python-at-once", "server_us"),
+        ("gateway-at-once", "server_us"),
+    ),
     *(
         Ratio(f"{peer} / do-nothing", (peer, "server_us"), ("do-nothing", "server_us"))
         for peer in ("quickstart", "aiohttp", "node-ws", "picows")

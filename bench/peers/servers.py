@@ -16,6 +16,8 @@ BACKLOG = 4096
 NO_LOG = '[pools.record]\ndelivery = "newest"\n'
 #: Every packet is read as it comes.
 AT_ONCE = "[gateway]\ncoalesce_ms_max = 0\n"
+#: Without the compiled part.
+PURE = (("ACS_INGEST_KERNEL", "off"),)
 
 
 NODE_FOLDER = Path(__file__).parent / "node_ws"
@@ -27,6 +29,7 @@ class Kind(NamedTuple):
     worker: str | None = None  # None: the server is a peer
     config: str | None = None
     module: str = ""  # of a peer in Python
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 KINDS = {
@@ -37,6 +40,8 @@ KINDS = {
     "node-ws": Kind(),
     "gateway": Kind(worker="taker"),
     "gateway-at-once": Kind(worker="taker", config=AT_ONCE),
+    "gateway-python": Kind(worker="taker", environment=PURE),
+    "gateway-python-at-once": Kind(worker="taker", config=AT_ONCE, environment=PURE),
     "gateway-no-log": Kind(worker="taker", config=NO_LOG),
     "gateway-recorder": Kind(worker="recorder"),
 }
@@ -82,7 +87,13 @@ class Server:
             self.port: int = listener.getsockname()[1]
             argv = self._peer_argv(listener) if is_peer else self._gateway_argv(folder, listener)
             self.process = Child(
-                name, argv, folder, cpus=server_cpus, listener=listener, announces=True
+                name,
+                argv,
+                folder,
+                cpus=server_cpus,
+                listener=listener,
+                announces=True,
+                environment=self.kind.environment,
             )
         if self.kind.worker is not None:
             argv = _worker_argv(self.kind.worker, folder / "data")

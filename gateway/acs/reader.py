@@ -48,16 +48,16 @@ class _Layout(NamedTuple):
 class PacketReader:
     """Reads packets as `parse` does; remembers how the audio among them is laid out."""
 
-    __slots__ = ("_count", "_layouts")
+    __slots__ = ("_count", "layouts")
 
     def __init__(self) -> None:
-        #: By length of the whole packet.
-        self._layouts: dict[int, list[_Layout]] = {}
+        #: By length of the whole packet; `kernel.take` reads them as well.
+        self.layouts: dict[int, list[_Layout]] = {}
         self._count = 0
 
     def read(self, message: bytes) -> Audio | Event:
         """The packet in one whole message. Raises `PacketError`, nothing else."""
-        alike = self._layouts.get(len(message))
+        alike = self.layouts.get(len(message))
         if alike is not None:
             for (
                 stamp, second_end, stamp_end, data, data_end,
@@ -96,7 +96,7 @@ class PacketReader:
         data_end = message.find(b'"', data)
         if mark is not None or not stamp < stamp_end < data <= data_end:
             return
-        alike = self._layouts.get(len(message), [])
+        alike = self.layouts.get(len(message), [])
         if len(alike) == _ALIKE_MAX or message[stamp:stamp_end] == _PROBE_STAMP:
             return
         head, middle, tail = message[:stamp], message[stamp_end:data], message[data_end:]
@@ -107,7 +107,7 @@ class PacketReader:
         second_end = min(stamp + len("2000-01-01T00:00:00"), stamp_end)
         places = (stamp, second_end, stamp_end, data, data_end)
         layout = _Layout(*places, head, middle, tail, participant, silent)
-        self._layouts[len(message)] = [*alike, layout]
+        self.layouts[len(message)] = [*alike, layout]
         self._count += 1
 
 
