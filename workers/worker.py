@@ -70,7 +70,9 @@ class Worker:
         try:
             while not self._links.is_released:
                 self.turn()
-                self._spokes.wait(TURN_S)
+                # Messages that there is no room for would end the wait at once, again and again:
+                # measured, a recorder behind a slow disk took a whole core for nothing.
+                self._spokes.wait(TURN_S, messages=self._consumer.has_room())
             self._consumer.close(self._clock())
             if self._report is not None:
                 self._report(self)

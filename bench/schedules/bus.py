@@ -184,7 +184,7 @@ class SimulatedSpokes:
     def connect(self, address: str) -> Spoke:
         return SimulatedSpoke(self._bus, self._bus.hub_at(address), self._worker)
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float, *, messages: bool = True) -> None:
         """Return at once."""
 
     def wake(self) -> None:

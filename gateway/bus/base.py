@@ -51,8 +51,11 @@ class Spokes(Protocol):
     def connect(self, address: str) -> Spoke:
         """A spoke to the gateway that is bound at `address`."""
 
-    def wait(self, timeout_s: float) -> None:
-        """Return when a message may wait at any spoke, on `wake`, or after `timeout_s`."""
+    def wait(self, timeout_s: float, *, messages: bool = True) -> None:
+        """Return when a message may wait at any spoke, on `wake`, or after `timeout_s`.
+
+        Without `messages`, for who would not take one now, only the latter two end it.
+        """
 
     def wake(self) -> None:
         """End a `wait` now. May be called from a signal handler or another thread."""

@@ -85,7 +85,7 @@ class MemorySpokes:
         self._spokes.append(spoke)
         return spoke
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float, *, messages: bool = True) -> None:
         """Return at once."""
 
     def wake(self) -> None:

@@ -151,13 +151,14 @@ class ZmqSpokes:
         self._spokes.append(spoke)
         return spoke
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float, *, messages: bool = True) -> None:
+        heard = self._spokes if messages else []
         # A ZeroMQ descriptor is edge-triggered: what came before the poll shows in EVENTS only.
-        if any(spoke.is_readable() for spoke in self._spokes):
+        if any(spoke.is_readable() for spoke in heard):
             return
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
-        for spoke in self._spokes:
+        for spoke in heard:
             poll.register(spoke.fileno(), select.POLLIN)
         poll.poll(max(0.0, timeout_s) * 1000)
         try:

@@ -243,6 +243,22 @@ def test_consumer_without_room_leaves_batches_where_they_are(rig):
     assert 1 == len(rig.keeper.frames)
 
 
+def test_wait_without_room_is_for_no_message(rig, monkeypatch):
+    waits = []
+
+    def wait(_spokes, _timeout_s, *, messages=True):
+        waits.append(messages)
+        rig.keeper.room = not rig.keeper.room
+        if len(waits) == 3:
+            rig.worker.drain()
+            rig.endpoint.close()
+
+    monkeypatch.setattr(MemorySpokes, "wait", wait)
+    rig.worker.run()
+
+    assert [True, False, True] == waits[:3]
+
+
 def test_end_of_the_parents_pipe_drains(rig):
     read, write = os.pipe()
     rig.worker = Worker(rig.layout, identity(), Keeper(), MemorySpokes(), parent_fd=read)

@@ -83,6 +83,20 @@ def test_an_address_that_cannot_be_bound_is_an_os_error(tmp_path):
         ZmqHub(f"ipc://{tmp_path}/missing/hub.ipc")
 
 
+def test_a_wait_without_messages_lasts_though_one_is_there(hub, spokes, address):
+    spoke = spokes.connect(address)
+    spoke.send(b"hello")
+    peer, _ = arrives(hub.receive)
+    hub.send(peer, b"there")
+    spokes.wait(30)
+    began_s = time.monotonic()
+    spokes.wait(0.05, messages=False)
+    assert time.monotonic() - began_s >= 0.05
+    spokes.wake()
+    spokes.wait(30, messages=False)
+    assert b"there" == spoke.receive()
+
+
 def test_a_wait_ends_when_a_message_comes_and_when_it_is_woken(hub, spokes, address):
     spoke = spokes.connect(address)
     spoke.send(b"hello")
