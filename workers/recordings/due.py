@@ -8,13 +8,14 @@ The recorder only makes the first kind, so a note that comes while `finish` work
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from workers.recordings import durable
 from workers.recordings.names import DUE, FOLDER
+from workers.recordings.touched import Touched
 
 _TAKEN = ".taken"
 _RETIRE = ".retire"
@@ -38,12 +39,25 @@ class Due(NamedTuple):
 
 def mark_due(recordings: Path, folder: Path, *, sync: bool) -> None:
     """Make `finish` look at a recording. Raises OSError."""
-    _write(recordings, folder, "", 0, sync=sync)
+    with Touched(sync=sync) as touched:
+        mark_all_due(recordings, [folder], touched)
+
+
+def mark_all_due(recordings: Path, folders: Iterable[Path], touched: Touched) -> None:
+    """Make `finish` look at recordings, once all of `touched` is safe, which it is made by this.
+
+    Raises OSError.
+    """
+    for folder in folders:
+        _write(recordings, folder, "", 0, touched)
+    touched.make_safe()
 
 
 def mark_retirement(recordings: Path, folder: Path, not_before_us: int, *, sync: bool) -> None:
     """Make `finish` close a recording for good at that time, if nothing happens to it before."""
-    _write(recordings, folder, _RETIRE, not_before_us, sync=sync)
+    with Touched(sync=sync) as touched:
+        _write(recordings, folder, _RETIRE, not_before_us, touched)
+        touched.make_safe()
 
 
 def take(due: Due) -> Due:
@@ -103,8 +117,10 @@ class Notes:
         self._known[seen] = Due(path, folder, name.endswith(_RETIRE), note.not_before_us, key)
 
 
-def _write(recordings: Path, folder: Path, suffix: str, not_before_us: int, *, sync: bool) -> None:
-    parent = durable.make_folders(recordings, DUE, sync=sync)
+def _write(
+    recordings: Path, folder: Path, suffix: str, not_before_us: int, touched: Touched
+) -> None:
+    parent = touched.make_folders(recordings, DUE)
     note = _Note(folder.relative_to(recordings).as_posix(), not_before_us)
     path = parent / f"{folder.name}{suffix}"
-    durable.replace_file(path, msgspec.json.encode(note), sync=sync)
+    touched.replace(path, msgspec.json.encode(note))

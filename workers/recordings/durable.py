@@ -50,14 +50,19 @@ def make_folders(base: Path, *names: str, sync: bool) -> Path:
     folder = base
     for name in names:
         parent, folder = folder, folder / name
-        with suppress(FileExistsError):
-            os.mkdir(folder, FOLDER_MODE)
+        make_folder(folder)
         if sync:
             sync_folder(parent)
     return folder
 
 
-def sync_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """A folder, unless it is there."""
+    with suppress(FileExistsError):
+        os.mkdir(path, FOLDER_MODE)
+
+
+def sync_folder(path: str | Path) -> None:
     """Make the names in a folder survive a loss of power."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -88,12 +93,12 @@ def write_new(path: Path, data: bytes, *, sync: bool) -> None:
 
 def replace_file(path: Path, data: bytes, *, sync: bool) -> None:
     """Put `data` in the place of whatever `path` was: readers see the old or the new."""
-    temporary = _temporary(path)
+    beside = temporary(path)
     try:
-        write_new(temporary, data, sync=sync)
-        os.rename(temporary, path)
+        write_new(beside, data, sync=sync)
+        os.rename(beside, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
     if sync:
         sync_folder(path.parent)
@@ -101,20 +106,21 @@ def replace_file(path: Path, data: bytes, *, sync: bool) -> None:
 
 def create_file(path: Path, data: bytes, *, sync: bool) -> bool:
     """`path` with `data` in it, unless it is there already. Returns whether we made it."""
-    temporary = _temporary(path)
+    beside = temporary(path)
     try:
-        write_new(temporary, data, sync=sync)
-        os.link(temporary, path)
+        write_new(beside, data, sync=sync)
+        os.link(beside, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
     if sync:
         sync_folder(path.parent)
     return True
 
 
-def _temporary(path: Path) -> Path:
+def temporary(path: Path) -> Path:
+    """The name that a file is made under which is to be `path` once it is whole."""
     # Unlike any other process's; what a killed one has left is overwritten by nobody and read by
     # nobody, and goes with the folder's stream files.
     return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")

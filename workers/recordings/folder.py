@@ -9,14 +9,16 @@ The link is made first and by one alone; whoever finds it without its folder com
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from gateway.wire.descriptor import SessionOpen
 from workers.recordings import durable
 from workers.recordings.manifest import read_manifest
 from workers.recordings.names import CALLS, FOLDER, LOCK, STREAMS, date_of, safe_name
+from workers.recordings.touched import Touched
 
 _TRIES_MAX = 100
 
@@ -26,22 +28,34 @@ def find_folder(recordings: Path, call_id: str) -> Path | None:
     return _target(recordings, _link(recordings, call_id))
 
 
+def make_links(recordings: Path, opened: Iterable[SessionOpen], touched: Touched) -> None:
+    """The links of these sessions' calls, where they are missing, made safe together.
+
+    For `claim_folder`, which would make each of them safe by itself. Raises OSError.
+    """
+    for each in opened:
+        if find_folder(recordings, each.call_id) is None:
+            _claim_link(recordings, each.call_id, each.session, each.opened_at_us, touched)
+        else:  # whoever made it may have died before it was safe
+            touched.add_folder(recordings / CALLS)
+    touched.sync_folders()
+
+
 def claim_folder(
-    recordings: Path, call_id: str, session: str, opened_at_us: int, *, sync: bool
+    recordings: Path, call_id: str, session: str, opened_at_us: int, touched: Touched
 ) -> Path | None:
-    """The folder of a session's recording, made where it is missing.
+    """The folder of a session's recording, made where it is missing; safe with all of `touched`.
 
     None when the session is part of a recording that is closed for good: then all of it is there.
     Raises OSError.
     """
-    link = _link(recordings, call_id)
     for _ in range(_TRIES_MAX):
         folder = find_folder(recordings, call_id)
         if folder is None:
-            relative = _free_name(recordings, call_id, session, opened_at_us)
-            if relative is None:
+            if not _claim_link(recordings, call_id, session, opened_at_us, touched):
                 return None
-            _make_link(link, f"../{relative}", sync=sync)
+            # Before the folder: that would not be found again without its link.
+            touched.sync_folders()
             continue
         if _is_sealed(recordings, call_id, session, opened_at_us, folder):
             return None
@@ -49,20 +63,10 @@ def claim_folder(
             # Closed while we made the link; or a loss of power has brought the link back.
             release_folder(recordings, call_id, folder)
             continue
-        durable.make_folders(recordings, *folder.relative_to(recordings).parts, STREAMS, sync=sync)
-        if sync:  # whoever made the link may have died before it was safe
-            durable.sync_folder(link.parent)
+        touched.make_folders(recordings, *folder.relative_to(recordings).parts, STREAMS)
+        touched.add_folder(recordings / CALLS)  # the link may be another's, made since ours were
         return folder
-    raise OSError(f"no folder could be claimed for {link.name}")
-
-
-def sync_names(recordings: Path, folder: Path) -> None:
-    """Make a recording's name and its link safe, though they are there. Raises OSError."""
-    for each in (folder, *folder.parents):
-        durable.sync_folder(each)
-        if each == recordings:
-            break
-    durable.sync_folder(recordings / CALLS)
+    raise OSError(f"no folder could be claimed for {safe_name(call_id)}")
 
 
 def release_folder(recordings: Path, call_id: str, folder: Path) -> None:
@@ -73,9 +77,9 @@ def release_folder(recordings: Path, call_id: str, folder: Path) -> None:
 
 def restore_folder(recordings: Path, call_id: str, folder: Path) -> None:
     """Put back what `release_folder` took, unless another folder was claimed meanwhile."""
-    _make_link(
-        _link(recordings, call_id), f"../{folder.relative_to(recordings).as_posix()}", sync=True
-    )
+    touched = Touched(sync=True)
+    _make_link(recordings, call_id, folder.relative_to(recordings).as_posix(), touched)
+    touched.sync_folders()
 
 
 @contextmanager
@@ -127,14 +131,22 @@ def _target(recordings: Path, link: Path) -> Path | None:
     return recordings / relative if FOLDER.fullmatch(relative) else None
 
 
-def _make_link(link: Path, target: str, *, sync: bool) -> None:
-    durable.make_folders(link.parent.parent.parent, link.parent.parent.name, CALLS, sync=sync)
-    try:
-        os.symlink(target, link)
-    except FileExistsError:
-        return
-    if sync:
-        durable.sync_folder(link.parent)
+def _claim_link(
+    recordings: Path, call_id: str, session: str, opened_at_us: int, touched: Touched
+) -> bool:
+    """False when an older recording of the call, closed for good, holds the session."""
+    relative = _free_name(recordings, call_id, session, opened_at_us)
+    if relative is not None:
+        _make_link(recordings, call_id, relative, touched)
+    return relative is not None
+
+
+def _make_link(recordings: Path, call_id: str, relative: str, touched: Touched) -> None:
+    """A call's link, unless there is one."""
+    folder = touched.make_folders(recordings.parent, recordings.name, CALLS)
+    with suppress(FileExistsError):
+        os.symlink(f"../{relative}", _link(recordings, call_id))
+    touched.add_folder(folder)
 
 
 def _free_name(recordings: Path, call_id: str, session: str, opened_at_us: int) -> str | None:

@@ -13,6 +13,7 @@ from gateway.wire.descriptor import Packets, SessionOpen
 from gateway.wire.shortage import is_shortage
 from workers.recordings import durable
 from workers.recordings.names import MANIFEST, iso
+from workers.recordings.touched import Touched
 
 Schema = Literal["acs-ingest.recording/1"]
 State = Literal["open", "complete", "incomplete"]
@@ -121,16 +122,17 @@ def write_manifest(folder: Path, manifest: Manifest, *, sync: bool) -> None:
     durable.replace_file(folder / MANIFEST, _pack(manifest), sync=sync)
 
 
-def write_open_manifest(folder: Path, opened: SessionOpen, *, sync: bool) -> None:
+def write_open_manifest(folder: Path, opened: SessionOpen, touched: Touched) -> None:
     """Say that a recording is under way, on its first session or on one that opens it again.
 
+    A first manifest is there once all of `touched` is safe.
     Never touches a manifest that says so already, or that knows this session. Raises OSError.
     """
     present = read_manifest(folder)
     if present is None:
-        durable.create_file(folder / MANIFEST, _pack(_first_manifest(opened)), sync=sync)
+        touched.create(folder / MANIFEST, _pack(_first_manifest(opened)))
     elif present.state != "open" and all(opened.session != known.id for known in present.sessions):
-        write_manifest(folder, msgspec.structs.replace(present, state="open"), sync=sync)
+        write_manifest(folder, msgspec.structs.replace(present, state="open"), sync=touched.sync)
 
 
 def _first_manifest(opened: SessionOpen) -> Manifest:

@@ -18,7 +18,7 @@ from bench.schedules import run as running
 from bench.schedules.cli import schedules
 from bench.schedules.run import play, play_all, told
 from bench.schedules.world import Outcome
-from workers.recordings import placing, stream_files
+from workers.recordings import placing, touched
 
 COUNT = 150
 #: A planted bug must be found by one of so many.
@@ -73,6 +73,15 @@ def numbers_links_anew(links: Any, gateway: str, now_us: int, hello_due_us: int)
     links._links[gateway] = workers.links._Link((gateway, number), now_us, hello_due_us)
 
 
+def syncs_nothing(files: touched.Touched, real: Any = touched.Touched.make_safe) -> None:
+    files.sync = False
+    real(files)
+
+
+def syncs_no_names(files: touched.Touched) -> None:
+    files._folders.clear()
+
+
 @pytest.mark.parametrize(
     ("where", "name", "planted"),
     [
@@ -87,9 +96,8 @@ def numbers_links_anew(links: Any, gateway: str, now_us: int, hello_due_us: int)
         pytest.param(
             placing, "_kept", lambda _pieces, _stream, facts: facts.with_audio, id="keeps copies"
         ),
-        pytest.param(
-            stream_files._Touched, "make_safe", lambda touched: touched.close(), id="syncs nothing"
-        ),
+        pytest.param(touched.Touched, "make_safe", syncs_nothing, id="syncs nothing"),
+        pytest.param(touched.Touched, "sync_folders", syncs_no_names, id="syncs no names"),
         pytest.param(
             gateway.log.writer.Log, "_poisoned", lambda *_: None, id="trusts a failed sync"
         ),

@@ -7,13 +7,14 @@ import pytest
 from workers.recordings import folder as folders
 from workers.recordings.folder import claim_folder, find_folder, lock_folder, recording_folders
 from workers.recordings.manifest import Manifest, Session, write_manifest
+from workers.recordings.touched import Touched
 
 NOON_US = 1_764_000_000_000_000  # 2025-11-24
 DATE = "2025/11/24"
 
 
 def claim(recordings, call_id="call", session="00000000000000ff", at_us=NOON_US):
-    return claim_folder(recordings, call_id, session, at_us, sync=False)
+    return claim_folder(recordings, call_id, session, at_us, Touched(sync=False))
 
 
 def finished(folder, *sessions, state="complete"):

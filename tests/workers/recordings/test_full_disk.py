@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from disks import SmallDisk
 
 from workers.recordings import due
 from workers.recordings.finish import FinishLoop
-from workers.recordings.folder import find_folder, sync_names
+from workers.recordings.folder import find_folder
 from workers.recordings.manifest import read_manifest
 from workers.recordings.settings import RecordingSettings
 
@@ -95,19 +94,3 @@ def test_notes_that_cannot_be_read_end_no_process(recordings, monkeypatch, caplo
     assert not any(done)
     assert ("what is due cannot be read: Input/output error", "") == (said, loop.storage_fault())
     assert (10, 1) == (loop.counters.storage_errors, len(caplog.records))
-
-
-def test_names_are_synced_up_to_the_folder_of_all_recordings(recordings, source, monkeypatch):
-    source.record(recordings, [source.Session(5).open()])
-    folder = find_folder(recordings, "call")
-    synced = []
-    fsync = os.fsync
-
-    def note(descriptor):
-        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
-    sync_names(recordings, folder)
-
-    assert [folder, *folder.parents[:4], recordings / ".calls"] == synced

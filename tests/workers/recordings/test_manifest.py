@@ -17,6 +17,7 @@ from workers.recordings.manifest import (
     write_manifest,
     write_open_manifest,
 )
+from workers.recordings.touched import Touched
 
 SCHEMA = msgspec.json.decode(
     Path(manifests.__file__).with_name("manifest.schema.json").read_bytes()
@@ -104,8 +105,14 @@ def test_what_is_no_manifest_is_none(tmp_path, content):
     assert read_manifest(tmp_path) is None
 
 
+def open_manifest(folder, opened):
+    with Touched(sync=False) as touched:
+        write_open_manifest(folder, opened, touched)
+        touched.make_safe()
+
+
 def test_the_first_session_makes_an_open_manifest(tmp_path):
-    write_open_manifest(tmp_path, OPENED, sync=False)
+    open_manifest(tmp_path, OPENED)
     made = read_manifest(tmp_path)
     assert ("open", "call", 0, "1970-01-01T00:00:00.000000Z") == (
         made.state,
@@ -118,12 +125,12 @@ def test_the_first_session_makes_an_open_manifest(tmp_path):
 
 def test_a_further_session_opens_a_finished_manifest_again(tmp_path, full):
     write_manifest(tmp_path, full, sync=False)
-    write_open_manifest(tmp_path, OPENED, sync=False)
+    open_manifest(tmp_path, OPENED)
     assert msgspec.structs.replace(full, state="open") == read_manifest(tmp_path)
 
 
 def test_a_session_that_is_known_changes_nothing(tmp_path, full):
     write_manifest(tmp_path, full, sync=False)
     known = msgspec.structs.replace(OPENED, session="00000000000000aa")
-    write_open_manifest(tmp_path, known, sync=False)
+    open_manifest(tmp_path, known)
     assert full == read_manifest(tmp_path)
