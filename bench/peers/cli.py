@@ -83,7 +83,8 @@ def peers(
                 _say(f"{name} is left out: {number} sockets would need {share:.0%} of a CPU")
         settings = Settings(number, seconds, rounds, tuple(left))
         try:
-            found = result(settings, measure(settings, _say))
+            openings, turns = measure(settings, _say)
+            found = result(settings, turns, openings)
         except RigError as fault:
             click.echo(f"Error: {fault}", err=True)
             raise click.exceptions.Exit(69) from fault

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from bench.peers.rounds import Settings, Turn
+from bench.peers.rounds import Opening, Settings, Turn
 from bench.results import Result, head
 
 
@@ -60,6 +60,23 @@ def medians(turns: Iterable[Turn]) -> dict[str, dict[str, float]]:
     return found
 
 
+def opening_us(
+    openings: Iterable[Opening], figures: dict[str, dict[str, float]]
+) -> dict[str, dict[str, float]]:
+    """By server, what opening one session costs: without its packets, at what they cost later."""
+    found: dict[str, dict[str, float]] = {}
+    for each in openings:
+        steady = figures.get(each.server)
+        if steady is None:
+            continue
+        found[each.server] = {}
+        for figure, cpu_s in (("server_us", each.server_s), ("worker_us", each.worker_s)):
+            if cpu_s is not None:
+                us = cpu_s * 1e6 - each.packets * steady[figure]
+                found[each.server][figure] = us / each.sockets
+    return found
+
+
 def ratios(figures: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """The ratios for which both figures are there."""
     found = []
@@ -71,7 +88,7 @@ def ratios(figures: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     return found
 
 
-def result(settings: Settings, turns: list[Turn]) -> Result:
+def result(settings: Settings, turns: list[Turn], openings: Sequence[Opening] = ()) -> Result:
     """Everything there is to say about a run, as JSON values."""
     figures = medians(turns)
     found = ratios(figures)
@@ -80,6 +97,7 @@ def result(settings: Settings, turns: list[Turn]) -> Result:
         "valid": not any(turn.fault for turn in turns),
         "figures": {ratio["name"]: ratio["ratio"] for ratio in found},
         "medians": figures,
+        "opening": opening_us(openings, figures),
         "ratios": found,
         "turns": [{**turn._asdict(), "load": turn.load._asdict()} for turn in turns],
     }
@@ -94,9 +112,15 @@ def table(found: dict[str, Any]) -> str:
             f"{name:24} {figures['server_us']:7.2f} {figures['server_us_min']:7.2f} "
             f"{figures['server_us_max']:7.2f}  {figures['server_share']:5.0%}"
         )
+        if "worker_us" in figures:
+            both_us = figures["server_us"] + figures["worker_us"]
+            lines.append(f"  {'with its worker':22} {both_us:7.2f}")
         for figure, label in (("log_us", "of which log threads"), ("worker_us", "its worker")):
             if figure in figures:
                 lines.append(f"  {label:22} {figures[figure]:7.2f}")
+    for name, opening in found["opening"].items():
+        figures = ", its worker ".join(f"{us:.0f}" for us in opening.values())
+        lines.append(f"to open a session, us: {name} {figures}")
     lines.append("")
     for ratio in found["ratios"]:
         aim = "" if ratio["aim"] is None else f"   (aim: at most {ratio['aim']})"

@@ -15,9 +15,11 @@ from bench.load.processes import RigError, machine_busy_s, preferred, punctual, 
 from bench.load.rig import TICK_S, Caller, Load, Rig
 from bench.peers.servers import Counts, Server
 
-#: Load before that which is measured. The first second of a call is not like the others (sockets,
-#: streams and baselines are new), and a gateway needs two to find its read interval.
+#: Load before that which is measured: a gateway needs two seconds to find its read interval.
 LEAD_IN_S = 2.4
+#: Load with which the sessions are opened, before all rounds: the first second of a call is not
+#: like the others, for sockets, streams, files and baselines are new.
+OPENING_S = 1.0
 READY_S = 30.0
 SETTLE_S_MAX = 60.0
 QUIET_S = 0.3
@@ -57,8 +59,19 @@ class Turn(NamedTuple):
     fault: str  # why the turn does not count; empty where it does
 
 
-def measure(settings: Settings, say: Say) -> list[Turn]:
-    """All turns of all rounds. Raises `RigError`."""
+class Opening(NamedTuple):
+    """What it took to open all sessions of a server, with the first packets. CPU times in s."""
+
+    server: str
+    sockets: int
+    packets: int
+    server_s: float
+    worker_s: float | None
+    replayed: int  # frames that the worker, busy with it, had to be given once more
+
+
+def measure(settings: Settings, say: Say) -> tuple[list[Opening], list[Turn]]:
+    """The sessions' opening, and all turns of all rounds. Raises `RigError`."""
     _allow_descriptors(settings.sockets * len(settings.servers) + SPARE_DESCRIPTORS)
     server_cpus, rig_cpus = two_cpus()
     with contextlib.ExitStack() as stack:
@@ -75,13 +88,15 @@ def measure(settings: Settings, say: Say) -> list[Turn]:
         rig = Rig()
         stack.callback(rig.close)
         _await_ready(servers)
-        calls = []
+        calls, openings = [], []
         for server in servers:
             say(f"{server.name}: pid {server.process.pid}, {settings.sockets} sockets")
-            calls.append((server, rig.dial(server.port, settings.sockets)))
+            caller, opening = _open(rig, server, settings.sockets)
+            calls.append((server, caller))
+            openings.append(opening)
         gc.collect()
         gc.freeze()
-        return _rounds(settings, rig, calls, say)
+        return openings, _rounds(settings, rig, calls, say)
 
 
 def too_slow(figures: dict[str, dict[str, float]], sockets: int) -> dict[str, float]:
@@ -93,6 +108,19 @@ def too_slow(figures: dict[str, dict[str, float]], sockets: int) -> dict[str, fl
         name: of["server_us"] * sockets * PACKETS_A_SECOND / 1e6 for name, of in figures.items()
     }
     return {name: share for name, share in shares.items() if share > SHARE_MAX}
+
+
+def _open(rig: Rig, server: Server, sockets: int) -> tuple[Caller, Opening]:
+    """Dial, speak for a moment, and wait until all of it has been dealt with."""
+    before = _read(server)
+    caller = rig.dial(server.port, sockets)
+    load = rig.load(caller, _ticks(OPENING_S))
+    _settle(rig, server, caller.sent)
+    after = _read(server)
+    worker_s = after.worker_s - before.worker_s if server.worker else None
+    replayed = server.counts().replayed
+    server_s = after.server_s - before.server_s
+    return caller, Opening(server.name, sockets, load.sent, server_s, worker_s, replayed)
 
 
 def _rounds(
@@ -135,13 +163,16 @@ def _read(server: Server) -> _Reading:
 
 def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float) -> Turn:
     """Load one server, and wait until all of it has been dealt with."""
+    replayed_before = server.counts().replayed
     rig.load(caller, _ticks(min(LEAD_IN_S, seconds)))
     before = _read(server)
     load = rig.load(caller, _ticks(seconds))
     _settle(rig, server, caller.sent)
     after = _read(server)
     sent_before = caller.sent - load.sent
-    received = server.counts().messages - sent_before if server.counts_messages else None
+    counts = server.counts()
+    received = counts.messages - sent_before if server.counts_messages else None
+    counts = counts._replace(replayed=counts.replayed - replayed_before)
     wall_s = after.at_s - before.at_s
     ours_s = sum(
         getattr(after, name) - getattr(before, name) for name in ("server_s", "worker_s", "rig_s")
@@ -159,7 +190,7 @@ def _turn(rig: Rig, server: Server, caller: Caller, number: int, seconds: float)
         server_share=(after.server_s - before.server_s) / wall_s,
         rig_share=load.rig_cpu_s / load.wall_s,
         elsewhere_share=max(0.0, after.machine_s - before.machine_s - ours_s) / wall_s,
-        fault=fault_of(load, received, server.counts(), rig.lost_sockets),
+        fault=fault_of(load, received, counts, rig.lost_sockets),
     )
 
 

@@ -1,6 +1,6 @@
 from bench.load.rig import Load
 from bench.peers.report import medians, ratios, result, table
-from bench.peers.rounds import Settings, Turn
+from bench.peers.rounds import Opening, Settings, Turn
 
 
 def turn(server: str, server_us: float, fault: str = "", **figures: float) -> Turn:
@@ -61,6 +61,26 @@ def test_table_names_the_turns_that_do_not_count() -> None:
     assert not found["valid"]
     assert "round 1 of gateway is invalid: the rig was late" in table(found)
     assert "of which log threads" in table(found)
+
+
+def test_opening_a_session_is_told_without_its_packets() -> None:
+    turns = [turn("gateway", 10.0, worker_us=2.0), turn("do-nothing", 5.0)]
+    openings = [
+        Opening("gateway", 4, 100, 0.003, 0.001, 0),
+        Opening("do-nothing", 4, 100, 0.0006, None, 0),
+        Opening("aiohttp", 4, 100, 0.0006, None, 0),
+    ]
+
+    found = result(Settings(4, 1.0, 1, ("gateway", "do-nothing")), turns, openings)
+
+    assert {
+        "gateway": {"server_us": 500.0, "worker_us": 200.0},
+        "do-nothing": {"server_us": 25.0},
+    } == {
+        name: {figure: round(us, 6) for figure, us in figures.items()}
+        for name, figures in found["opening"].items()
+    }
+    assert "to open a session, us: gateway 500, its worker 200" in table(found)
 
 
 def test_what_is_compared_with_other_runs_are_the_ratios() -> None:
