@@ -64,6 +64,7 @@ class Worker:
         #: Why gateways cannot be looked for just now.
         self._blindness = ""
         self._report_due_us = 0
+        self._has_room = True
 
     def run(self) -> None:
         """Until `drain` was called and every gateway has released this worker."""
@@ -72,7 +73,7 @@ class Worker:
                 self.turn()
                 # Messages that there is no room for would end the wait at once, again and again:
                 # measured, a recorder behind a slow disk took a whole core for nothing.
-                self._spokes.wait(TURN_S, messages=self._consumer.has_room())
+                self._spokes.wait(TURN_S, messages=self._has_room)
             self._consumer.close(self._clock())
             if self._report is not None:
                 self._report(self)
@@ -107,7 +108,7 @@ class Worker:
         if now_us >= self._rescan_due_us:
             self._rescan_due_us = now_us + RESCAN_US
             self._rescan(now_us)
-        self._receive()
+        self._has_room = self._receive()
         now_us = self._clock()
         self._consumer.advance(now_us)
         messages = self._links.advance(now_us)
@@ -135,11 +136,14 @@ class Worker:
         for gateway in new:
             self._connected[gateway] = self._spokes.connect(self._addresses[gateway])
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Returns whether there was room for whatever comes next."""
+        has_room = True
         share_us = RECEIVE_US_MAX // max(1, len(self._connected))
         for gateway, spoke in self._connected.items():
             began_us = now_us = self._clock()
-            if not self._consumer.has_room():
+            has_room = self._consumer.has_room()
+            if not has_room:
                 # Unread batches use up the credit: the gateways keep the rest in their logs.
                 self._links.hear(gateway, now_us)
                 continue
@@ -149,6 +153,7 @@ class Worker:
                 if now_us - began_us > share_us:
                     self._links.hear(gateway, now_us)
                     break
+        return has_room
 
 
 class RoundsWorker:

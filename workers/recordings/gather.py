@@ -50,7 +50,8 @@ class Gather:
 
     def __init__(self, buffer: Bytes) -> None:
         self.buffer = buffer
-        self._heads: list[Entries] = []
+        #: Copies: a view would keep the whole message, and so the audio twice.
+        self._heads: list[bytes] = []
         self.size_bytes = 0
         self.batches = 0
         self.skipped = 0
@@ -81,7 +82,7 @@ class Gather:
         if len(cold):
             self._describe(link, heads, cold, message, batch.payload_offset)
         self._keep(message, batch.payload_offset, payload_bytes)
-        self._heads.append(heads)
+        self._heads.append(heads.tobytes())
         self.begun_us = self.begun_us if self.batches else now_us
         self.batches += 1
         self.numbers[link] = number

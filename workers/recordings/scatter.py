@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from gateway.wire.frame import FrameFlag, FrameKind
+from gateway.wire.frame import FRAME_DTYPE, FrameFlag, FrameKind
 from workers.recordings.index import ENTRY_BYTES, Entries, is_dropped, pack_entries
 from workers.recordings.wave_file import SAMPLE_BYTES
 
@@ -19,6 +19,7 @@ StreamKey = tuple[int, int]  # session, stream
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
 
+_HEAD = np.dtype(FRAME_DTYPE)
 #: Of one frame: a packet's text is at most 64 KiB.
 _FRAME_SAMPLES_MAX = 32 * 1024
 #: After the first sample: weeks. What lies further is no place but a fault.
@@ -44,7 +45,7 @@ class Discarded(NamedTuple):
 
 
 def scatter(
-    parts: Sequence[Entries],
+    parts: Sequence[bytes],
     source: Bytes,
     first_positions: Mapping[StreamKey, int],
     discarded: list[Discarded],
@@ -65,8 +66,9 @@ class _Frames(NamedTuple):
     discarded: Discarded
 
     @classmethod
-    def read(cls, parts: Sequence[Entries]) -> "_Frames":
-        heads = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    def read(cls, parts: Sequence[bytes]) -> "_Frames":
+        # Not `np.concatenate`: of structured arrays it copies field by field, 15 times as long.
+        heads = np.frombuffer(b"".join(parts), _HEAD)
         lengths = heads["length"].astype(np.int64)
         sources = np.cumsum(lengths) - lengths
         audio = heads["kind"] == FrameKind.AUDIO
@@ -89,7 +91,7 @@ class _Frames(NamedTuple):
         """
         mixed = self.heads["session"] + self.heads["stream"] * np.uint64(0x9E3779B97F4A7C15)
         order = np.argsort(mixed, kind="stable")
-        heads = self.heads[order]
+        heads = self.heads.take(order)  # not `[order]`: 20 times as long
         bounds = _bounds(heads)
         keys = _keys(heads, bounds)
         counts = np.diff(bounds)
@@ -142,39 +144,39 @@ def _scatter_chunk(
     entries = memoryview(pack_entries(heads).view(np.uint8).data)
     position, seq = heads["position"], heads["seq"]
     audio_runs = _cut(
-        position[1:] != (position + sizes // SAMPLE_BYTES)[:-1], bounds, position, begins
+        position[1:] != (position + sizes // SAMPLE_BYTES)[:-1],
+        bounds,
+        position,
+        np.append(begins, len(audio)),
     )
     entry_runs = _cut(
-        seq[1:] != seq[:-1] + np.uint32(1), bounds, seq, np.arange(len(heads)) * ENTRY_BYTES
+        seq[1:] != seq[:-1] + np.uint32(1), bounds, seq, np.arange(len(heads) + 1) * ENTRY_BYTES
     )
-    limits = np.append(begins, len(audio))[bounds[1:]].tolist()
-    for key, mine, theirs, limit, (first, last) in zip(
-        keys, audio_runs, entry_runs, limits, pairwise(bounds.tolist()), strict=True
+    for key, mine, theirs, frames_in in zip(
+        keys, audio_runs, entry_runs, np.diff(bounds).tolist(), strict=True
     ):
         yield StreamRuns(
             key,
-            last - first,
-            [(at, audio[a:b]) for at, a, b in _closed(mine, limit) if a < b],
-            [(at, entries[a:b]) for at, a, b in _closed(theirs, last * ENTRY_BYTES)],
+            frames_in,
+            [(at, audio[a:b]) for at, a, b in mine if a < b],
+            [(at, entries[a:b]) for at, a, b in theirs],
         )
 
 
 def _cut(
     breaks: NDArray[np.bool_], bounds: Integers, labels: Entries, begins: Integers
-) -> Iterator[list[tuple[int, int]]]:
-    """For each stream (label, begin) of its runs: one begins with it, and one after each break."""
+) -> Iterator[list[tuple[int, int, int]]]:
+    """For each stream (label, begin, end) of its runs: one begins with it, one after each break.
+
+    Streams lie one after the other, so a run ends where the next one begins, whosever it is.
+    """
     starts = np.concatenate(([True], breaks))
     starts[bounds[:-1]] = True
     at = np.flatnonzero(starts)
-    runs = list(zip(labels[at].tolist(), begins[at].tolist(), strict=True))
+    ends = np.append(at[1:], len(labels))
+    runs = list(zip(labels[at].tolist(), begins[at].tolist(), begins[ends].tolist(), strict=True))
     for first, last in pairwise(np.searchsorted(at, bounds).tolist()):
         yield runs[first:last]
-
-
-def _closed(runs: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int, int]]:
-    """Each run with where it ends: where the next one begins."""
-    ends = [*(begin for _, begin in runs[1:]), end]
-    return ((label, begin, end) for (label, begin), end in zip(runs, ends, strict=True))
 
 
 def _ordered(

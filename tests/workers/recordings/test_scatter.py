@@ -21,7 +21,7 @@ def run(frames, firsts):
     source = np.frombuffer(b"".join(frame[4] for frame in frames), np.uint8)
     discarded = []
     files: dict = {}
-    for runs in scatter([heads], source, firsts, discarded):
+    for runs in scatter([heads.tobytes()], source, firsts, discarded):
         audio, entries = files.setdefault(runs.key, ({}, {}))
         for position, view in runs.audio:
             for at, sample in enumerate(bytes(view)):
