@@ -82,6 +82,7 @@ def syncs_no_names(files: touched.Touched) -> None:
     files._folders.clear()
 
 
+@pytest.mark.timeout(240)  # some need hundreds of schedules
 @pytest.mark.parametrize(
     ("where", "name", "planted"),
     [
